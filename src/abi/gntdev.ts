@@ -1,0 +1,247 @@
+import { readU64, viewOf, writeU64 } from './bytes.ts'
+import { ioctlNumber } from './ioctl.ts'
+
+/**
+ * /dev/xen/gntdev: maps pages that other domains granted, and copies through grants.
+ * Source: include/uapi/xen/gntdev.h (Linux 6.12.117), little endian.
+ */
+export const GNTDEV_MAP_GRANT_REF: number = ioctlNumber('G', 0, 24)
+export const GNTDEV_UNMAP_GRANT_REF: number = ioctlNumber('G', 1, 16)
+export const GNTDEV_GET_OFFSET_FOR_VADDR: number = ioctlNumber('G', 2, 24)
+/** In the header only: the driver lost it in 2.6.39 and answers ENOTTY. */
+export const GNTDEV_SET_MAX_GRANTS: number = ioctlNumber('G', 3, 4)
+/** The same number as gntalloc's. */
+export const GNTDEV_SET_UNMAP_NOTIFY: number = ioctlNumber('G', 7, 16)
+export const GNTDEV_GRANT_COPY: number = ioctlNumber('G', 8, 16)
+export const GNTDEV_DMABUF_EXP_FROM_REFS: number = ioctlNumber('G', 9, 20)
+export const GNTDEV_DMABUF_EXP_WAIT_RELEASED: number = ioctlNumber('G', 10, 8)
+export const GNTDEV_DMABUF_IMP_TO_REFS: number = ioctlNumber('G', 11, 20)
+export const GNTDEV_DMABUF_IMP_RELEASE: number = ioctlNumber('G', 12, 8)
+
+export const MAP_GRANT_REF_SIZE = 24
+export const MAP_GRANT_REF_ELEMENTS = 16
+export const GRANT_REF_SIZE = 8
+export const UNMAP_GRANT_REF_SIZE = 16
+export const OFFSET_FOR_VADDR_SIZE = 24
+export const GRANT_COPY_SIZE = 16
+export const COPY_SEGMENT_SIZE = 24
+export const COPY_SEGMENT_STATUS = 20
+
+/** Flags of a copy segment: which side is a grant. Other bits are ignored. */
+export const GRANT_COPY_SOURCE_GREF = 1
+export const GRANT_COPY_DEST_GREF = 2
+
+/** Hypervisor operations that the driver hands over at once. */
+export const GRANT_COPY_BATCH = 16
+
+/** Bytes that MAP_GRANT_REF touches for `count` grants. */
+export function mapGrantRefSize(count: number): number {
+  return Math.max(MAP_GRANT_REF_SIZE, MAP_GRANT_REF_ELEMENTS + GRANT_REF_SIZE * count)
+}
+
+/** What names a grant, and travels from granter to mapper by any road: plain JSON. */
+export interface GrantName {
+  /** Domain that granted. */
+  domid: number
+  /** Grant reference: index into its grant table. */
+  ref: number
+}
+
+/**
+ * MAP_GRANT_REF:
+ *
+ *      0         4         8                   16         20        24
+ *     +---------+---------+-------------------+----------+---------+--- …
+ *     |  count  |   pad   | index (out, u64)  | domid[0] | ref[0]  | domid[1] …
+ *     +---------+---------+-------------------+----------+---------+--- …
+ *
+ * `domid` is 32 bits wide here and narrowed to 16 on its way to Xen (case 128).
+ */
+export function encodeMapGrantRef(grants: readonly GrantName[]): Uint8Array {
+  const bytes = new Uint8Array(mapGrantRefSize(grants.length))
+  const view = viewOf(bytes)
+  view.setUint32(0, grants.length, true)
+  grants.forEach(({ domid, ref }, i) => {
+    view.setUint32(MAP_GRANT_REF_ELEMENTS + 8 * i, domid, true)
+    view.setUint32(MAP_GRANT_REF_ELEMENTS + 8 * i + 4, ref, true)
+  })
+  return bytes
+}
+
+/** `count` alone, from the fixed part. */
+export function decodeMapGrantRefCount(bytes: Uint8Array): number {
+  return viewOf(bytes).getUint32(0, true)
+}
+
+/** The element array as one flat run: domid, ref, domid, ref … */
+export function decodeGrantRefs(bytes: Uint8Array): Uint32Array {
+  const view = viewOf(bytes)
+  const flat = new Uint32Array(bytes.byteLength >> 2)
+  for (let i = 0; i < flat.length; i++) flat[i] = view.getUint32(4 * i, true)
+  return flat
+}
+
+export function writeMapGrantRefIndex(bytes: Uint8Array, index: number): void {
+  writeU64(viewOf(bytes), 8, index)
+}
+
+export function decodeMapGrantRefIndex(bytes: Uint8Array): number {
+  return readU64(viewOf(bytes), 8)
+}
+
+/**
+ * UNMAP_GRANT_REF:
+ *
+ *      0                    8            12        16
+ *     +--------------------+------------+---------+
+ *     |    index (u64)     |   count    |   pad   |
+ *     +--------------------+------------+---------+
+ *
+ * The layout of gntalloc's DEALLOC_GREF under another name. A count of 0 matches any (case 133).
+ */
+export interface UnmapGrantRef {
+  index: number
+  count: number
+}
+
+export {
+  decodeDeallocGref as decodeUnmapGrantRef,
+  encodeDeallocGref as encodeUnmapGrantRef,
+} from './gntalloc.ts'
+
+/**
+ * GET_OFFSET_FOR_VADDR:
+ *
+ *      0                    8                    16           20        24
+ *     +--------------------+--------------------+------------+---------+
+ *     |     vaddr (in)     |    offset (out)    | count (out)|   pad   |
+ *     +--------------------+--------------------+------------+---------+
+ */
+export function encodeOffsetForVaddr(vaddr: number): Uint8Array {
+  const bytes = new Uint8Array(OFFSET_FOR_VADDR_SIZE)
+  writeU64(viewOf(bytes), 0, vaddr)
+  return bytes
+}
+
+export function decodeVaddr(bytes: Uint8Array): number {
+  return readU64(viewOf(bytes), 0)
+}
+
+export function writeOffsetForVaddrReply(bytes: Uint8Array, offset: number, count: number): void {
+  const view = viewOf(bytes)
+  writeU64(view, 8, offset)
+  view.setUint32(16, count, true)
+}
+
+export function decodeOffsetForVaddrReply(bytes: Uint8Array): { offset: number; count: number } {
+  const view = viewOf(bytes)
+  return { offset: readU64(view, 8), count: view.getUint32(16, true) }
+}
+
+/**
+ * GRANT_COPY names its segments by a pointer:
+ *
+ *      0            4         8                        16
+ *     +------------+---------+------------------------+
+ *     |   count    |   pad   | segments (user address)|
+ *     +------------+---------+------------------------+
+ */
+export function encodeGrantCopy(count: number, segments: number): Uint8Array {
+  const bytes = new Uint8Array(GRANT_COPY_SIZE)
+  const view = viewOf(bytes)
+  view.setUint32(0, count, true)
+  writeU64(view, 8, segments)
+  return bytes
+}
+
+export function decodeGrantCopy(bytes: Uint8Array): { count: number; segments: number } {
+  const view = viewOf(bytes)
+  return { count: view.getUint32(0, true), segments: readU64(view, 8) }
+}
+
+/** One side of a copy: memory of the caller, or a place in a granted page. */
+export type CopyEndpoint =
+  | { readonly address: number }
+  | { readonly domid: number; readonly ref: number; readonly offset: number }
+
+/**
+ * A copy segment, 24 bytes:
+ *
+ *      0                    8                    16      18      20       22    24
+ *     +--------------------+--------------------+-------+-------+--------+-----+
+ *     |       source       |        dest        |  len  | flags | status | pad |
+ *     +--------------------+--------------------+-------+-------+--------+-----+
+ *
+ * and a side of it, by the flag that says whether it is a grant:
+ *
+ *      local    | virtual address (u64)               |
+ *      foreign  | ref (u32) | offset (u16) | domid (u16) |
+ */
+export interface CopySegment {
+  source: CopyEndpoint
+  dest: CopyEndpoint
+  /** Bytes. */
+  len: number
+  flags: number
+}
+
+/** The flags that follow from which sides are grants. */
+export function copyFlags(source: CopyEndpoint, dest: CopyEndpoint): number {
+  return ('ref' in source ? GRANT_COPY_SOURCE_GREF : 0) | ('ref' in dest ? GRANT_COPY_DEST_GREF : 0)
+}
+
+export function encodeCopySegments(segments: readonly CopySegment[]): Uint8Array {
+  const bytes = new Uint8Array(COPY_SEGMENT_SIZE * segments.length)
+  const view = viewOf(bytes)
+  segments.forEach(({ source, dest, len, flags }, i) => {
+    const at = COPY_SEGMENT_SIZE * i
+    writeEndpoint(view, at, source)
+    writeEndpoint(view, at + 8, dest)
+    view.setUint16(at + 16, len, true)
+    view.setUint16(at + 18, flags, true)
+  })
+  return bytes
+}
+
+/** One segment of 24 bytes; its flags alone say what its sides are. */
+export function decodeCopySegment(bytes: Uint8Array): CopySegment {
+  const view = viewOf(bytes)
+  const flags = view.getUint16(18, true)
+  return {
+    source: readEndpoint(view, 0, (flags & GRANT_COPY_SOURCE_GREF) !== 0),
+    dest: readEndpoint(view, 8, (flags & GRANT_COPY_DEST_GREF) !== 0),
+    len: view.getUint16(16, true),
+    flags,
+  }
+}
+
+/** The status (0 or a negative GNTST) of segment `i`. */
+export function decodeCopyStatus(segments: Uint8Array, i: number): number {
+  return viewOf(segments).getInt16(COPY_SEGMENT_SIZE * i + COPY_SEGMENT_STATUS, true)
+}
+
+/** A status as the two bytes that the driver stores. */
+export function encodeCopyStatus(status: number): Uint8Array {
+  const bytes = new Uint8Array(2)
+  viewOf(bytes).setInt16(0, status, true)
+  return bytes
+}
+
+function writeEndpoint(view: DataView, at: number, side: CopyEndpoint): void {
+  if ('address' in side) {
+    writeU64(view, at, side.address)
+    return
+  }
+  view.setUint32(at, side.ref, true)
+  view.setUint16(at + 4, side.offset, true)
+  view.setUint16(at + 6, side.domid, true)
+}
+
+function readEndpoint(view: DataView, at: number, isGrant: boolean): CopyEndpoint {
+  if (!isGrant) return { address: readU64(view, at) }
+  return {
+    ref: view.getUint32(at, true),
+    offset: view.getUint16(at + 4, true),
+    domid: view.getUint16(at + 6, true),
+  }
+}

@@ -1,0 +1,31 @@
+/** Number of a machine page in a {@link PageStore}: what a grant entry's frame names. */
+export type Frame = number
+
+/**
+ * The memory of the simulated machine. The hypervisor and the kernels know pages by number only
+ * and reach their bytes through this, so the same model runs over shared memory (host, world) and
+ * over none (property tests and benchmarks).
+ */
+export interface PageStore {
+  /**
+   * `count` zeroed pages that domain `granter` shares with domain `grantee`; undefined when there
+   * is no more memory. Who will map them with which right is said here since a host keeps pages of
+   * different readers apart (docs/security.md).
+   */
+  allocate(count: number, placement: PagePlacement): Frame[] | undefined
+  /** The page may be given to another; only called when nothing maps it. */
+  free(frame: Frame): void
+  /** Zeroes one byte: CLEAR_BYTE of an unmap notification. */
+  clearByte(frame: Frame, offset: number): void
+  /** Bytes of a page, by copy. */
+  read(frame: Frame, offset: number, length: number): Uint8Array
+  write(frame: Frame, offset: number, bytes: Uint8Array): void
+}
+
+export interface PagePlacement {
+  readonly granter: number
+  readonly grantee: number
+  readonly writable: boolean
+  /** The process that allocates: pages of different processes never share a chunk. */
+  readonly pid: number
+}
