@@ -26,6 +26,6 @@ export interface PagePlacement {
   readonly granter: number
   readonly grantee: number
   readonly writable: boolean
-  /** The process that allocates: pages of different processes never share a chunk. */
-  readonly pid: number
+  /** Identity of the process that allocates, compared by reference: chunks are never shared. */
+  readonly process: object
 }
