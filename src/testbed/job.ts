@@ -1,0 +1,107 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { execute } from './process.ts'
+
+export type DomainName = 'dom0' | 'domu1' | 'domu2' | 'domu3' | 'domu4'
+
+export const domainNames: readonly DomainName[] = ['dom0', 'domu1', 'domu2', 'domu3', 'domu4']
+/** dom0's shell script goes through the domains by these names. */
+export const maxGuests: number = domainNames.length - 1
+
+/** What dom0 is to do, as files in the folder that it has as /host. */
+export interface Job {
+  commands: ReadonlyMap<DomainName, string>
+  guests: number
+  payload: string | undefined
+  /** Megabytes of each guest. */
+  guestMemory: number
+  guestKernelArgs: string
+  /** More lines for the guests' xl configuration. */
+  guestConfig: readonly string[]
+}
+
+/** How the job went, as far as dom0 has said. */
+export interface JobState {
+  finished: boolean
+  /** The exit code and the reason of a set-up that failed. */
+  failure: { exitCode: number; reason: string } | undefined
+  exits: ReadonlyMap<DomainName, number>
+}
+
+/** Writes the job's files; gives the size of the payload in bytes. */
+export async function writeJob(host: string, job: Job): Promise<void> {
+  const folder = jobFolder(host)
+  for (const name of ['.job', 'log', 'console.log', 'qemu.log', ...domainNames.flatMap(streams)]) {
+    await rm(join(host, name), { recursive: true, force: true })
+  }
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, 'guests'), `${job.guests}\n`)
+  for (const [domain, command] of job.commands) {
+    await writeFile(join(folder, `${domain}.sh`), `${command}\n`)
+  }
+  for (const domain of domainNames.slice(1, job.guests + 1)) {
+    await writeFile(join(folder, `${domain}.cfg`), guestConfiguration(domain, job))
+  }
+  if (job.payload === undefined) return
+  await execute('tar', ['-c', '-f', join(folder, 'payload.tar'), '-C', job.payload, '.'])
+}
+
+/** The size of what the domains get, for their memory. */
+export async function payloadSize(host: string): Promise<number> {
+  const file = join(jobFolder(host), 'payload.tar')
+  return existsSync(file) ? (await stat(file)).size : 0
+}
+
+export function readJob(host: string): JobState {
+  const folder = jobFolder(host)
+  const [, code, reason = ''] = /^(\d+) (.*)/.exec(contentOf(join(folder, 'failure'))) ?? []
+  const exits = new Map<DomainName, number>()
+  for (const domain of domainNames) {
+    const text = contentOf(join(folder, `${domain}.exit`))
+    if (text !== '') exits.set(domain, Number.parseInt(text, 10))
+  }
+  return {
+    finished: existsSync(join(folder, 'finished')),
+    failure: code === undefined ? undefined : { exitCode: Number(code), reason },
+    exits,
+  }
+}
+
+export async function removeJob(host: string): Promise<void> {
+  await rm(jobFolder(host), { recursive: true, force: true })
+}
+
+/** The xl configuration (xl.cfg(5)) of a guest; the paths are dom0's. */
+export function guestConfiguration(domain: DomainName, job: Job): string {
+  const extra = `console=hvc0 quiet interdom.testbed=${domain} ${job.guestKernelArgs}`.trim()
+  const lines = [
+    `name = "${domain}"`,
+    'type = "pv"',
+    'kernel = "/tmp/vmlinux"',
+    'ramdisk = "/tmp/root.cpio"',
+    `extra = "${extra}"`,
+    `memory = ${job.guestMemory}`,
+    'vcpus = 1',
+    'vif = ["script=/etc/xen/scripts/vif-testbed"]',
+    ...job.guestConfig,
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+/** Names of the files with a domain's output. */
+export function streams(domain: DomainName): [stdout: string, stderr: string] {
+  return [`${domain}.stdout`, `${domain}.stderr`]
+}
+
+function jobFolder(host: string): string {
+  return join(host, '.job')
+}
+
+function contentOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}

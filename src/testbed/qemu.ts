@@ -1,0 +1,81 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+
+/** Everything that QEMU's command line depends on. */
+export interface Machine {
+  /** Folder with `xen.elf`, `vmlinux` and `root.cpio`; QEMU runs in it. */
+  images: string
+  /** The folder that dom0 has as /host. */
+  host: string
+  /** File for what Xen and dom0's kernel say. */
+  console: string
+  /** Megabytes of dom0. */
+  dom0Memory: number
+  /** Megabytes of all guests together. */
+  guestMemory: number
+  kernelArgs: string
+  xenArgs: string
+}
+
+export const emulator = 'qemu-system-x86_64'
+
+/**
+ * Without smap, dom0's kernel dies at once (QEMU's emulation of it does not go with the frames
+ * that Xen makes in a guest). Without -xsave, processes die now and then as soon as two domains
+ * share a CPU.
+ */
+const cpu = 'max,-smap,-xsave'
+/** Xen itself, its heap and the frames of grant tables. */
+const xenMemory = 192
+
+/** The arguments for QEMU: Xen as a multiboot kernel, dom0's kernel and files as its modules. */
+export function qemuArguments(machine: Machine): string[] {
+  const { dom0Memory } = machine
+  const xen = words(
+    `dom0_mem=${dom0Memory}M,max:${dom0Memory}M dom0_max_vcpus=1`,
+    // Cleaning all memory at boot would occupy the second CPU while dom0 starts.
+    'bootscrub=0 com1=115200,8n1 console=com1',
+    machine.xenArgs,
+  )
+  const kernel = words('vmlinux console=hvc0 quiet interdom.testbed=dom0', machine.kernelArgs)
+  return [
+    ...['-accel', 'tcg,thread=multi', '-cpu', cpu, '-smp', '2'],
+    ...['-m', `${dom0Memory + machine.guestMemory + xenMemory}`],
+    ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-no-reboot'],
+    ...['-kernel', 'xen.elf', '-append', xen, '-initrd', `${doubled(kernel)},root.cpio`],
+    ...['-virtfs', share('host', machine.host)],
+    ...['-virtfs', `${share('images', machine.images)},readonly=on`],
+    ...['-chardev', `file,id=console,path=${doubled(machine.console)}`],
+    ...['-serial', 'chardev:console'],
+  ]
+}
+
+/**
+ * Starts QEMU below coreutils' timeout, which ends it even when this process is gone by then.
+ * @param log - File for QEMU's own messages.
+ */
+export function startQemu(machine: Machine, log: string, seconds: number): ChildProcess {
+  const errors = openSync(log, 'w')
+  try {
+    const limit = ['--foreground', '--kill-after=5', `${seconds}`]
+    return spawn('timeout', [...limit, emulator, ...qemuArguments(machine)], {
+      cwd: machine.images,
+      stdio: ['ignore', errors, errors],
+    })
+  } finally {
+    closeSync(errors)
+  }
+}
+
+function share(tag: string, folder: string): string {
+  return `local,path=${doubled(folder)},mount_tag=${tag},security_model=none,multidevs=remap`
+}
+
+/** QEMU separates options by commas and takes a doubled one for itself. */
+function doubled(text: string): string {
+  return text.replaceAll(',', ',,')
+}
+
+function words(...parts: string[]): string {
+  return parts.filter(part => part !== '').join(' ')
+}
