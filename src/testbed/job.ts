@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execute } from './process.ts'
 
@@ -29,8 +29,8 @@ export interface JobState {
   exits: ReadonlyMap<DomainName, number>
 }
 
-/** Writes the job's files; gives the size of the payload in bytes. */
-export async function writeJob(host: string, job: Job): Promise<void> {
+/** Writes the job's files; gives the path of the payload's archive. */
+export async function writeJob(host: string, job: Job): Promise<string | undefined> {
   const folder = jobFolder(host)
   for (const name of ['.job', 'log', 'console.log', 'qemu.log', ...domainNames.flatMap(streams)]) {
     await rm(join(host, name), { recursive: true, force: true })
@@ -43,14 +43,10 @@ export async function writeJob(host: string, job: Job): Promise<void> {
   for (const domain of domainNames.slice(1, job.guests + 1)) {
     await writeFile(join(folder, `${domain}.cfg`), guestConfiguration(domain, job))
   }
-  if (job.payload === undefined) return
-  await execute('tar', ['-c', '-f', join(folder, 'payload.tar'), '-C', job.payload, '.'])
-}
-
-/** The size of what the domains get, for their memory. */
-export async function payloadSize(host: string): Promise<number> {
-  const file = join(jobFolder(host), 'payload.tar')
-  return existsSync(file) ? (await stat(file)).size : 0
+  if (job.payload === undefined) return undefined
+  const archive = join(folder, 'payload.tar')
+  await execute('tar', ['-c', '-f', archive, '-C', job.payload, '.'])
+  return archive
 }
 
 export function readJob(host: string): JobState {

@@ -6,7 +6,7 @@ import { packingOf, unpack } from './kernel-image.ts'
 /** The modules that each kind of domain loads; what they depend on is found in the modules. */
 export const moduleSets: Record<string, readonly string[]> = {
   common: ['xen_privcmd', 'xenfs', 'xen_evtchn', 'xen_gntdev', 'xen_gntalloc'],
-  dom0: ['virtio_pci', '9pnet_virtio', '9p', 'xen_netback'],
+  dom0: ['virtio_pci', '9pnet_virtio', '9p', 'virtio_blk', 'xen_netback'],
   guest: ['xen_netfront'],
 }
 

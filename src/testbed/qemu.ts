@@ -7,6 +7,8 @@ export interface Machine {
   images: string
   /** The folder that dom0 has as /host. */
   host: string
+  /** Archive for /payload. */
+  payload: string | undefined
   /** File for what Xen and dom0's kernel say. */
   console: string
   /** Megabytes of dom0. */
@@ -43,8 +45,11 @@ export function qemuArguments(machine: Machine): string[] {
     ...['-m', `${dom0Memory + machine.guestMemory + xenMemory}`],
     ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-no-reboot'],
     ...['-kernel', 'xen.elf', '-append', xen, '-initrd', `${doubled(kernel)},root.cpio`],
-    ...['-virtfs', share('host', machine.host)],
-    ...['-virtfs', `${share('images', machine.images)},readonly=on`],
+    '-virtfs',
+    `local,path=${doubled(machine.host)},mount_tag=host,security_model=none,multidevs=remap`,
+    ...disk('vmlinux', 'vmlinux'),
+    ...disk('root.cpio', 'root.cpio'),
+    ...(machine.payload === undefined ? [] : disk('payload', machine.payload)),
     ...['-chardev', `file,id=console,path=${doubled(machine.console)}`],
     ...['-serial', 'chardev:console'],
   ]
@@ -67,8 +72,10 @@ export function startQemu(machine: Machine, log: string, seconds: number): Child
   }
 }
 
-function share(tag: string, folder: string): string {
-  return `local,path=${doubled(folder)},mount_tag=${tag},security_model=none,multidevs=remap`
+/** A read-only disk that dom0 finds by its serial number. */
+function disk(serial: string, path: string): string[] {
+  const drive = `if=none,id=${serial},file=${doubled(path)},format=raw,readonly=on`
+  return ['-drive', drive, '-device', `virtio-blk-pci,drive=${serial},serial=${serial}`]
 }
 
 /** QEMU separates options by commas and takes a doubled one for itself. */

@@ -30,7 +30,7 @@ const xenTools = [
 ]
 const storeTools = ['chmod', 'exists', 'list', 'ls', 'read', 'rm', 'watch', 'write']
 const emptyFolders = [
-  ...['dev', 'host', 'images', 'lib64', 'proc', 'root', 'run/lock', 'run/xen', 'run/xenstored'],
+  ...['dev', 'host', 'lib64', 'proc', 'root', 'run/lock', 'run/xen', 'run/xenstored'],
   ...['sys', 'tmp', 'usr/sbin', 'var/lib/xen', 'var/lib/xenstored', 'var/log/xen'],
 ]
 const texts: Record<string, string> = {

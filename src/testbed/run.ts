@@ -10,7 +10,6 @@ import {
   type DomainName,
   domainNames,
   maxGuests,
-  payloadSize,
   readJob,
   removeJob,
   streams,
@@ -109,7 +108,7 @@ export async function run(options: RunOptions = {}): Promise<RunResult> {
   options.signal?.throwIfAborted()
   const out = await outFolder(options.out)
   const guestMemory = options.memory?.guest ?? 384
-  await writeJob(out, {
+  const payload = await writeJob(out, {
     commands,
     guests,
     payload: options.payload,
@@ -117,12 +116,13 @@ export async function run(options: RunOptions = {}): Promise<RunResult> {
     guestKernelArgs: options.guestKernelArgs ?? '',
     guestConfig: options.guestConfig ?? [],
   })
-  const payload = Math.ceil((await payloadSize(out)) / megabyte)
-  // With guests, dom0 also holds their kernel and files; the payload lies there twice for a while.
-  const dom0Memory = options.memory?.dom0 ?? (guests > 0 ? 768 : 512) + 2 * payload
+  const payloadMemory = payload === undefined ? 0 : Math.ceil(statSync(payload).size / megabyte)
+  // With guests, dom0 holds their kernel and files too.
+  const dom0Memory = options.memory?.dom0 ?? (guests > 0 ? 768 : 512) + payloadMemory
   const machine: Machine = {
     images: image.folder,
     host: out,
+    payload,
     console: join(out, 'console.log'),
     dom0Memory,
     // Xen keeps some memory of its own for each guest.
