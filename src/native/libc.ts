@@ -4,6 +4,7 @@
  * create is close-on-exec, so that a child inherits no page and no port by accident.
  */
 export * from './files.ts'
+export type { Address, Result } from './koffi.ts'
 export * from './mappings.ts'
 export * from './messages.ts'
 export * from './process.ts'
