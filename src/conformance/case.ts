@@ -1,0 +1,31 @@
+import type { Capability } from '../platform.ts'
+import type { CaseContext } from './context.ts'
+
+export type CaseBody = (t: CaseContext) => Promise<void>
+
+/** One numbered case of the fact sheet. */
+export interface ConformanceCase {
+  /** Its number there. */
+  readonly id: number
+  /** A sentence: what holds. */
+  readonly title: string
+  /** The one thing that a rig may lack to be excused (capabilities.ts). */
+  readonly capability?: Capability
+  /** Absent while no puppet can do what the case needs: such a case is always skipped. */
+  readonly body?: CaseBody
+}
+
+/** A case that every rig runs. */
+export function defineCase(id: number, title: string, body: CaseBody): ConformanceCase {
+  return { id, title, body }
+}
+
+/** A case for rigs with a capability. */
+export function defineCaseFor(
+  capability: Capability,
+  id: number,
+  title: string,
+  body?: CaseBody,
+): ConformanceCase {
+  return { id, title, capability, ...(body && { body }) }
+}

@@ -1,0 +1,125 @@
+import type { DeviceName } from '../abi/devices.ts'
+import { PROT_NONE } from '../abi/mman.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
+import type { Capability, LimitName } from '../platform.ts'
+import { Channel, Evtchn, QUIET_MS } from './evtchn.ts'
+import { Gntalloc } from './gntalloc.ts'
+import { Gntdev } from './gntdev.ts'
+import type { OpenedFacts, OpenedOptions } from './opened.ts'
+import type { Puppet } from './puppet.ts'
+import { Region } from './region.ts'
+import type { ProfileName, Rig, RigDomain } from './rig.ts'
+import { ok } from './verdict.ts'
+
+/**
+ * A free grant entry is reused and a peer's map of it refused once the kernel's timer freed it:
+ * every second, so that after this long it has.
+ */
+const DEFERRED_FREE_MS = 3000
+
+/** What a case works with: written `t` in the cases. */
+export class CaseContext {
+  readonly #rig: Rig
+  readonly #limits = new Map<LimitName, number>()
+
+  constructor(rig: Rig) {
+    this.#rig = rig
+  }
+
+  /** Our own domain. */
+  get domid(): number {
+    return this.#rig.domid
+  }
+
+  get profile(): ProfileName {
+    return this.#rig.profile
+  }
+
+  has(capability: Capability): boolean {
+    return this.#rig.capabilities.has(capability)
+  }
+
+  /** A process of our domain: 0 is where everything happens unless a case says `on`. */
+  puppet(n = 0): Promise<Puppet> {
+    return this.#rig.puppet(n)
+  }
+
+  /** A process of our domain that the case may kill. */
+  disposable(): Promise<Puppet> {
+    return this.#rig.disposable()
+  }
+
+  /** A second domain; only in a case for `two-domains`. */
+  otherDomain(): Promise<RigDomain> {
+    if (!this.#rig.otherDomain) throw new Error(`${this.#rig.name} has no second domain`)
+    return this.#rig.otherDomain()
+  }
+
+  async gntalloc(options: OpenedOptions = {}): Promise<Gntalloc> {
+    return new Gntalloc(await this.#open('gntalloc', options))
+  }
+
+  async gntdev(options: OpenedOptions = {}): Promise<Gntdev> {
+    return new Gntdev(await this.#open('gntdev', options))
+  }
+
+  async evtchn(options: OpenedOptions = {}): Promise<Evtchn> {
+    return new Evtchn(await this.#open('evtchn', options))
+  }
+
+  /** A loopback channel between two descriptors, new ones unless given. */
+  async channel(near?: Evtchn, far?: Evtchn): Promise<Channel> {
+    return Channel.connect(near ?? (await this.evtchn()), far ?? (await this.evtchn()))
+  }
+
+  /** Zeroed plain memory of a puppet. */
+  async memory(pages = 1, on?: Puppet): Promise<Region> {
+    const puppet = on ?? (await this.puppet())
+    return new Region(puppet, await ok(puppet.alloc(pages * PAGE_SIZE)), pages)
+  }
+
+  /** Two pages of which the second cannot be touched: a buffer at the end of the first runs out. */
+  async memoryWithGap(): Promise<Region> {
+    const region = await this.memory(2)
+    await ok(region.part(1, 1).protect(PROT_NONE))
+    return region
+  }
+
+  limit(name: LimitName): Promise<number> {
+    return this.#rig.getLimit(name)
+  }
+
+  /** Sets a limit for the rest of the case. */
+  async setLimit(name: LimitName, pages: number): Promise<void> {
+    if (!this.#limits.has(name)) this.#limits.set(name, await this.#rig.getLimit(name))
+    await this.#rig.setLimit(name, pages)
+  }
+
+  settle(ms: number): Promise<void> {
+    return this.#rig.settle(ms)
+  }
+
+  /** Lets whatever was sent arrive, so that one read finds it all. */
+  settleEvents(): Promise<void> {
+    return this.#rig.settle(QUIET_MS)
+  }
+
+  /** Lets the kernel free the grants that were still mapped when they were deallocated. */
+  settleDeferred(): Promise<void> {
+    return this.#rig.settle(DEFERRED_FREE_MS)
+  }
+
+  /** The runner's: puts the limits back. */
+  async restore(): Promise<void> {
+    for (const [name, pages] of this.#limits) await this.#rig.setLimit(name, pages)
+  }
+
+  async #open(name: DeviceName, options: OpenedOptions): Promise<OpenedFacts> {
+    const puppet = options.on ?? (await this.puppet())
+    const fd = await ok(
+      puppet.open(name, { access: options.access ?? 'readwrite', nonblock: true }),
+    )
+    const { domid, watchdogMs } = this.#rig
+    return { puppet, fd, name, domid, watchdogMs, settle: ms => this.#rig.settle(ms) }
+  }
+}

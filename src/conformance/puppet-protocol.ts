@@ -1,0 +1,88 @@
+/**
+ * What a puppet is asked and what it answers.
+ *
+ * A puppet is a process that performs calls of the seam on command. In process the requests are
+ * these objects; to a child they travel as lines, one JSON object each, requests on its standard
+ * input and replies on its standard output, so that a puppet can be written in any language:
+ *
+ *     <- {"hello":1,"pid":4711,"domid":1}                                 once, when it is ready
+ *     -> {"id":1,"op":"open","device":"gntalloc","access":"readwrite","nonblock":true}
+ *     <- {"id":1,"result":3}
+ *     -> {"id":2,"op":"ioctl","fd":3,"number":1591045,"bytes":"AQABAAEAAAAAAAAA…"}
+ *     <- {"id":2,"result":0,"bytes":"AQABAAEAAAAAAAAA…"}
+ *     -> {"id":3,"op":"ready","fd":4,"timeoutMs":30000}
+ *     <- {"id":3,"result":-110}
+ *
+ * - `bytes` is base64. Every other field is a number, a boolean or a word of the types below.
+ * - Requests are answered one after the other, in their order.
+ * - `result` is what the system call answered, or `-errno`; an address is a result too. `bytes` of
+ *   a reply are the argument as the driver left it (ioctl), what was read (read), or memory (peek).
+ * - `poll` answers `readiness`: {"in":true,"out":true,"err":false}.
+ * - `ready` waits until poll would report `in` or `err`: 0, or -ETIMEDOUT after `timeoutMs`.
+ * - `reset` unmaps all memory that the puppet mapped or allocated, in ascending order, and closes
+ *   all its descriptors: the puppet is as new. `exit` answers, then exits with status 0 and leaves
+ *   the cleaning up to the kernel. The end of standard input is an exit too.
+ * - What is no answer of a kernel (a request that makes no sense, a RangeError of the seam) is
+ *   {"id":4,"error":"words"}: a bug of the case.
+ */
+import type { DeviceName } from '../abi/devices.ts'
+import type { Access, Address, MmapOptions, Readiness, Result } from '../platform.ts'
+
+/** Raised whenever a puppet of the other side would misunderstand. */
+export const PUPPET_PROTOCOL_VERSION = 1
+
+export type Request =
+  | { op: 'open'; device: DeviceName; access: Access; nonblock: boolean }
+  /** Exactly one of `bytes` and `address`, or neither for a call without an argument. */
+  | { op: 'ioctl'; fd: number; number: number; bytes?: Uint8Array; address?: Address }
+  | ({ op: 'mmap'; fd: number } & MmapOptions)
+  | { op: 'read'; fd: number; length: number }
+  | { op: 'write'; fd: number; bytes: Uint8Array }
+  | { op: 'poll'; fd: number }
+  | { op: 'ready'; fd: number; timeoutMs: number }
+  | { op: 'dup'; fd: number }
+  | { op: 'close'; fd: number }
+  | { op: 'alloc'; length: number; at?: Address }
+  | { op: 'munmap'; address: Address; length: number }
+  | { op: 'protect'; address: Address; length: number; prot: number }
+  | { op: 'peek'; address: Address; length: number }
+  | { op: 'poke'; address: Address; bytes: Uint8Array }
+  | { op: 'reset' }
+  | { op: 'exit' }
+
+export type Op = Request['op']
+export type RequestOf<O extends Op> = Extract<Request, { op: O }>
+
+export interface Reply {
+  result: Result
+  bytes?: Uint8Array
+  readiness?: Readiness
+}
+
+/** A message as its line, without the newline. */
+export function encodeLine(message: object): string {
+  return JSON.stringify(message, (_key, value: unknown) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value,
+  )
+}
+
+/** A message as it came in: whose fields are believed only after a look. */
+export interface Message {
+  id?: unknown
+  hello?: unknown
+  domid?: unknown
+  op?: unknown
+  error?: unknown
+  bytes?: unknown
+  [field: string]: unknown
+}
+
+/** The message of a line, its `bytes` as bytes again. */
+export function decodeLine(line: string): Message {
+  const message: unknown = JSON.parse(line)
+  if (typeof message !== 'object' || message === null) throw new Error(`not a message: ${line}`)
+  const fields: Message = { ...message }
+  if (typeof fields.bytes === 'string')
+    fields.bytes = new Uint8Array(Buffer.from(fields.bytes, 'base64'))
+  return fields
+}

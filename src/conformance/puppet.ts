@@ -1,0 +1,99 @@
+import type { DeviceName } from '../abi/devices.ts'
+import type { Address, MmapOptions, OpenOptions, Readiness, Result } from '../platform.ts'
+import type { Reply, Request } from './puppet-protocol.ts'
+
+/** What ioctl answered, and its argument as the driver left it. */
+export interface IoctlAnswer {
+  result: Result
+  bytes: Uint8Array
+}
+
+/**
+ * A process that performs calls of the seam on command. Refusals are answers (`-errno`), as at the
+ * seam; it throws when the case has a bug or the puppet is dead.
+ *
+ * Descriptors are named by their number, memory by its address.
+ */
+export abstract class Puppet {
+  abstract readonly pid: number
+
+  /** Performs one request. */
+  abstract call(request: Request): Promise<Reply>
+
+  /** Ends the process as SIGKILL does; resolves once everything that it held is released. */
+  abstract kill(): Promise<void>
+
+  /** Lets the process exit with everything open; resolves as {@link kill} does. */
+  abstract exit(): Promise<void>
+
+  async open(device: DeviceName, options: OpenOptions): Promise<Result> {
+    return (await this.call({ op: 'open', device, ...options })).result
+  }
+
+  async ioctl(fd: number, number: number, bytes?: Uint8Array): Promise<IoctlAnswer> {
+    const reply = await this.call({ op: 'ioctl', fd, number, ...(bytes && { bytes }) })
+    return { result: reply.result, bytes: reply.bytes ?? new Uint8Array() }
+  }
+
+  /** ioctl with a plain user address, which may be one where nothing is. */
+  async ioctlAt(fd: number, number: number, address: Address): Promise<Result> {
+    return (await this.call({ op: 'ioctl', fd, number, address })).result
+  }
+
+  async mmap(fd: number, options: MmapOptions): Promise<Address | Result> {
+    return (await this.call({ op: 'mmap', fd, ...options })).result
+  }
+
+  async read(fd: number, length: number): Promise<IoctlAnswer> {
+    const reply = await this.call({ op: 'read', fd, length })
+    return { result: reply.result, bytes: reply.bytes ?? new Uint8Array() }
+  }
+
+  async write(fd: number, bytes: Uint8Array): Promise<Result> {
+    return (await this.call({ op: 'write', fd, bytes })).result
+  }
+
+  async poll(fd: number): Promise<Readiness> {
+    const { readiness } = await this.call({ op: 'poll', fd })
+    if (!readiness) throw new Error('the puppet answered poll without readiness')
+    return readiness
+  }
+
+  /** 0 once `poll` would report `in` or `err`, or -ETIMEDOUT. */
+  async ready(fd: number, timeoutMs: number): Promise<Result> {
+    return (await this.call({ op: 'ready', fd, timeoutMs })).result
+  }
+
+  async dup(fd: number): Promise<Result> {
+    return (await this.call({ op: 'dup', fd })).result
+  }
+
+  async close(fd: number): Promise<void> {
+    await this.call({ op: 'close', fd })
+  }
+
+  async alloc(length: number, at?: Address): Promise<Address | Result> {
+    return (await this.call({ op: 'alloc', length, ...(at !== undefined && { at }) })).result
+  }
+
+  async munmap(address: Address, length: number): Promise<Result> {
+    return (await this.call({ op: 'munmap', address, length })).result
+  }
+
+  async protect(address: Address, length: number, prot: number): Promise<Result> {
+    return (await this.call({ op: 'protect', address, length, prot })).result
+  }
+
+  async peek(address: Address, length: number): Promise<Uint8Array> {
+    return (await this.call({ op: 'peek', address, length })).bytes ?? new Uint8Array()
+  }
+
+  async poke(address: Address, bytes: Uint8Array): Promise<void> {
+    await this.call({ op: 'poke', address, bytes })
+  }
+
+  /** Unmaps and closes everything, so that the puppet serves the next case. */
+  async reset(): Promise<void> {
+    await this.call({ op: 'reset' })
+  }
+}

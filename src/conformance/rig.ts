@@ -1,0 +1,42 @@
+import type { Capability, LimitName } from '../platform.ts'
+import type { Puppet } from './puppet.ts'
+
+/** The kernels whose differences the cases know. */
+export type ProfileName = 'linux-6.1' | 'linux-6.12'
+
+/** Another domain of the same machine, for the cases that self-grants cannot show. */
+export interface RigDomain {
+  readonly domid: number
+  puppet(): Promise<Puppet>
+  /** The domain dies as on Xen: none of its code runs again. */
+  destroy(): Promise<void>
+}
+
+/** The thing under test: a machine, the domain that we are in, and puppets in it. */
+export interface Rig {
+  readonly name: 'sim' | 'host' | 'xen'
+  /** As `uname -r` says it, or the release that a simulator imitates. */
+  readonly kernel: string
+  readonly profile: ProfileName
+  /** What puppets of this rig can do; a case that needs something else is skipped. */
+  readonly capabilities: ReadonlySet<Capability>
+  readonly domid: number
+  /** After this long a wait for something that must happen fails its case. */
+  readonly watchdogMs: number
+  /** The n-th (from 0) of the puppets that live on from case to case; made when first asked for. */
+  puppet(n: number): Promise<Puppet>
+  /** A puppet of this case alone, which may be killed. */
+  disposable(): Promise<Puppet>
+  /** A new domain; where the rig has the capability `two-domains`. */
+  otherDomain?(): Promise<RigDomain>
+  getLimit(name: LimitName): Promise<number>
+  setLimit(name: LimitName, pages: number): Promise<void>
+  /** Lets `ms` pass for the kernel: by hand where the time is ours, by waiting on real Xen. */
+  settle(ms: number): Promise<void>
+  /**
+   * Ends a case: resets the puppets, ends the disposable ones, destroys other domains, and throws
+   * when the machine still holds something, where the rig can know. As new afterwards, either way.
+   */
+  clean(): Promise<void>
+  close(): Promise<void>
+}
