@@ -20,6 +20,7 @@ import {
   GNTDEV_UNMAP_GRANT_REF,
   type GrantName,
 } from '../abi/gntdev.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
 import type { Address, Result } from '../platform.ts'
 import { type MappingOptions, Opened } from './opened.ts'
 import type { Region } from './region.ts'
@@ -60,6 +61,15 @@ export class Gntdev extends Opened {
   async tryMap(grants: readonly GrantName[], options: MappingOptions = {}): Promise<Result> {
     const { index } = await ok(this.map(grants))
     return this.mmap(index, grants.length, options)
+  }
+
+  /** Whether the grants can be mapped now: the answer of the mmap, everything undone again. */
+  async probe(grants: readonly GrantName[], options: MappingOptions = {}): Promise<Result> {
+    const { index } = await ok(this.map(grants))
+    const address = await this.mmap(index, grants.length, options)
+    if (address >= 0) await ok(this.puppet.munmap(address, grants.length * PAGE_SIZE))
+    await ok(this.unmap(index, grants.length))
+    return Math.min(address, 0)
   }
 
   async unmap(index: number, count = 1): Promise<Result> {
