@@ -1,0 +1,43 @@
+import type { DeviceName } from '../abi/devices.ts'
+import type { Frame } from '../hypervisor/page-store.ts'
+import type { Domain } from './domain.ts'
+import { NO_FRAME, type PageBacking } from './vma.ts'
+
+/**
+ * One mmap of a gntalloc descriptor: one user of each of its pages, however often it is split or
+ * forked, until its last piece is gone (gntalloc_vma_private_data; cases 57, 246).
+ */
+export class GntallocMapping implements PageBacking {
+  readonly device: DeviceName = 'gntalloc'
+  /** The owner may always write, whatever the grant says (case 30). */
+  readonly isWritable = true
+  readonly isInherited = true
+  readonly #domain: Domain
+  readonly #refs: readonly number[]
+  #pieces = 1
+
+  constructor(domain: Domain, refs: readonly number[]) {
+    this.#domain = domain
+    this.#refs = refs
+    for (const ref of refs) domain.grefs.hold(ref)
+  }
+
+  frame(page: number): Frame {
+    const ref = this.#refs[page]
+    return ref === undefined ? NO_FRAME : this.#domain.xen.grants.frame(ref)
+  }
+
+  isForeign(): boolean {
+    return false
+  }
+
+  opened(): void {
+    this.#pieces++
+  }
+
+  closed(): void {
+    this.#pieces--
+    if (this.#pieces > 0) return
+    for (const ref of this.#refs) this.#domain.grefs.drop(ref)
+  }
+}

@@ -1,0 +1,78 @@
+import { widened } from '../hypervisor/grant-table.ts'
+import type { Domain } from './domain.ts'
+import { clearsByte, fireEvent, releasePort } from './unmap-notify.ts'
+
+const FIRST_SIZE = 512
+
+/**
+ * What gntalloc knows of each page that it granted, whatever descriptor it belongs to: users and
+ * notification, in flat arrays by ref, since a live page has exactly one ref. And how many pages
+ * count against the limit. Source: drivers/xen/gntalloc.c, struct gntalloc_gref.
+ */
+export class Grefs {
+  readonly #domain: Domain
+  #users = new Uint32Array(FIRST_SIZE)
+  #pids = new Uint32Array(FIRST_SIZE)
+  #actions = new Uint8Array(FIRST_SIZE)
+  #offsets = new Uint16Array(FIRST_SIZE)
+  #ports = new Uint32Array(FIRST_SIZE)
+  /** Pages that count against the limit. */
+  pagesInUse = 0
+
+  constructor(domain: Domain) {
+    this.#domain = domain
+  }
+
+  /** A page in a descriptor's list: one user. */
+  add(ref: number, pid: number): void {
+    if (ref >= this.#users.length) this.#reserve(ref)
+    this.#users[ref] = 1
+    this.#pids[ref] = pid
+    this.#actions[ref] = 0
+  }
+
+  hold(ref: number): void {
+    this.#users[ref] = (this.#users[ref] ?? 0) + 1
+  }
+
+  /** One user less; with the last the page is deleted: byte, then event, then the grant ends. */
+  drop(ref: number): void {
+    const users = (this.#users[ref] ?? 0) - 1
+    this.#users[ref] = users
+    if (users > 0) return
+    const { hypervisor, xen, ports, grantRefs } = this.#domain
+    const action = this.#actions[ref] ?? 0
+    if (clearsByte(action)) {
+      hypervisor.pages.clearByte(xen.grants.frame(ref), this.#offsets[ref] ?? 0)
+    }
+    fireEvent(ports, action, this.#ports[ref] ?? 0)
+    this.#actions[ref] = 0
+    this.pagesInUse--
+    grantRefs.end(ref)
+  }
+
+  /** Arms or disarms; the reference to the new port is already taken, the old one goes here. */
+  setNotify(ref: number, action: number, offset: number, port: number): void {
+    releasePort(this.#domain.ports, this.#actions[ref] ?? 0, this.#ports[ref] ?? 0)
+    this.#actions[ref] = action
+    this.#offsets[ref] = offset
+    this.#ports[ref] = port
+  }
+
+  /** Pages with a user left: their refs, and the process that allocated each. */
+  *live(): Generator<{ ref: number; pid: number }> {
+    for (let ref = 0; ref < this.#users.length; ref++) {
+      if ((this.#users[ref] ?? 0) > 0) yield { ref, pid: this.#pids[ref] ?? 0 }
+    }
+  }
+
+  #reserve(ref: number): void {
+    let size = this.#users.length
+    while (size <= ref) size *= 2
+    this.#users = widened(this.#users, new Uint32Array(size))
+    this.#pids = widened(this.#pids, new Uint32Array(size))
+    this.#actions = widened(this.#actions, new Uint8Array(size))
+    this.#offsets = widened(this.#offsets, new Uint16Array(size))
+    this.#ports = widened(this.#ports, new Uint32Array(size))
+  }
+}

@@ -1,0 +1,40 @@
+import type { EventQueue, PortPeer } from './event-queue.ts'
+import { EventRing, LocalPortBits } from './event-ring.ts'
+
+/** The receiving half of an evtchn descriptor in this very process: ring and bits are objects. */
+export class LocalEventQueue implements EventQueue {
+  readonly ring: EventRing
+  readonly #bits = new Map<number, LocalPortBits>()
+  readonly #listeners = new Set<() => void>()
+
+  constructor() {
+    this.ring = new EventRing(() => {
+      for (const listener of [...this.#listeners]) listener()
+    })
+  }
+
+  /** Calls `listener` when the ring turns readable or overflows, until the answer is called. */
+  onWake(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  bound(port: number, _peer: PortPeer): void {
+    const bits = new LocalPortBits()
+    this.#bits.set(port, bits)
+    this.ring.bind(port, bits)
+  }
+
+  connected(_port: number, _peerDomid: number, _peerPort: number): void {}
+
+  disconnected(_port: number): void {}
+
+  unbound(port: number): void {
+    this.#bits.delete(port)
+    this.ring.unbind(port)
+  }
+
+  raise(port: number): void {
+    if (this.#bits.get(port)?.send()) this.ring.arrived(port)
+  }
+}

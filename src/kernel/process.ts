@@ -1,0 +1,211 @@
+import type { DeviceName } from '../abi/devices.ts'
+import { ERRNO } from '../abi/errno.ts'
+import { MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
+import type { ErrorFacts } from '../base/errors.ts'
+import type { Access, Address, Readiness, Result } from '../platform.ts'
+import { AddressSpace } from './address-space.ts'
+import { Descriptors } from './descriptors.ts'
+import type { Domain } from './domain.ts'
+import type { OpenFile } from './open-file.ts'
+import type { UserMemory } from './user-memory.ts'
+import { Vma } from './vma.ts'
+
+/** mmap(2) of a device, at an address that the caller chose: what was there goes (MAP_FIXED). */
+export interface MmapRequest {
+  readonly address: Address
+  /** Bytes into the device file. */
+  readonly offset: number
+  /** Bytes; rounded up to pages. */
+  readonly length: number
+  readonly prot: number
+  readonly flags: number
+}
+
+/** MAP_SHARED and MAP_PRIVATE share the low bits of the flags with MAP_SHARED_VALIDATE. */
+const MAP_TYPE = 0x0f
+
+/** A process of a domain, as its kernel sees it: descriptors, memory map, system calls. */
+export class Process {
+  readonly domain: Domain
+  readonly pid: number
+  readonly addressSpace: AddressSpace
+  readonly #descriptors = new Descriptors()
+  /** Files whose last reference went during this call: released at its end, last in, first out. */
+  readonly #delayed: OpenFile[] = []
+  #isDead = false
+
+  constructor(domain: Domain, pid: number) {
+    this.domain = domain
+    this.pid = pid
+    this.addressSpace = new AddressSpace(file => this.#delayed.push(file))
+  }
+
+  get isDead(): boolean {
+    return this.#isDead
+  }
+
+  /** A descriptor, or -EMFILE. */
+  open(device: DeviceName, options: { access: Access; nonblock: boolean }): number {
+    if (this.#isDead) return -ERRNO.ESRCH
+    const file = this.domain.machine.openFile(this, device, options)
+    const fd = this.#descriptors.add(file)
+    if (fd >= 0) this.domain.fileOpened(file)
+    return fd
+  }
+
+  /** What a descriptor refers to. */
+  file(fd: number): OpenFile | undefined {
+    return this.#descriptors.get(fd)
+  }
+
+  ioctl(fd: number, number: number, argument: Address, memory: UserMemory): Result {
+    const file = this.#descriptors.get(fd)
+    if (!file) return -ERRNO.EBADF
+    file.facts = undefined
+    return file.ioctl(number >>> 0, argument, memory, this)
+  }
+
+  /** 0 or `-errno`; the checks are those of the kernel core, in its order (section 1.5). */
+  mmap(fd: number, request: MmapRequest): Result {
+    const file = this.#descriptors.get(fd)
+    if (!file) return -ERRNO.EBADF
+    file.facts = undefined
+    const { address, offset, length, prot } = request
+    if (offset % PAGE_SIZE !== 0 || address % PAGE_SIZE !== 0) return -ERRNO.EINVAL
+    if (!(length > 0)) return -ERRNO.EINVAL
+    const type = request.flags & MAP_TYPE
+    if (type !== MAP_SHARED && type !== MAP_PRIVATE) return -ERRNO.EINVAL
+    const isWritable = (prot & PROT_WRITE) !== 0
+    if (type === MAP_SHARED && isWritable && !file.canWrite) return -ERRNO.EACCES
+    if (!file.canRead) return -ERRNO.EACCES
+    if (!file.isMappable) return -ERRNO.ENODEV
+    // On a descriptor without write mode the kernel drops the shared bit (case 33).
+    const isShared = type === MAP_SHARED && file.canWrite
+    const mayWrite = type === MAP_SHARED ? file.canWrite : file.allowsPrivateWrite
+    const count = pagesOf(length)
+    const end = address + count * PAGE_SIZE
+    this.addressSpace.unmap(address, end)
+    const firstPage = offset / PAGE_SIZE
+    const backing = file.mmap({ firstPage, count, isWritable, isShared })
+    if (typeof backing !== 'number') {
+      this.addressSpace.insert(
+        new Vma({
+          start: address,
+          end,
+          prot,
+          shared: isShared,
+          mayWrite,
+          file,
+          backing,
+          firstPage: 0,
+        }),
+      )
+    }
+    this.#releaseDelayed()
+    return typeof backing === 'number' ? backing : 0
+  }
+
+  munmap(address: Address, length: number): Result {
+    if (address % PAGE_SIZE !== 0 || !(length > 0)) return -ERRNO.EINVAL
+    this.addressSpace.unmap(address, address + pagesOf(length) * PAGE_SIZE)
+    this.#releaseDelayed()
+    return 0
+  }
+
+  protect(address: Address, length: number, prot: number): Result {
+    if (address % PAGE_SIZE !== 0) return -ERRNO.EINVAL
+    return this.addressSpace.protect(address, address + pagesOf(length) * PAGE_SIZE, prot)
+  }
+
+  /** Private zeroed memory, over whatever is there. Only worlds need the kernel to know of it. */
+  mapAnonymous(address: Address, length: number): Result {
+    if (address % PAGE_SIZE !== 0 || !(length > 0)) return -ERRNO.EINVAL
+    const end = address + pagesOf(length) * PAGE_SIZE
+    this.addressSpace.unmap(address, end)
+    this.addressSpace.insert(
+      new Vma({
+        start: address,
+        end,
+        prot: PROT_READ | PROT_WRITE,
+        shared: false,
+        mayWrite: true,
+        file: undefined,
+        backing: undefined,
+        firstPage: 0,
+      }),
+    )
+    this.#releaseDelayed()
+    return 0
+  }
+
+  /** The mapping in which `address` lies. */
+  vma(address: Address): Vma | undefined {
+    return this.addressSpace.at(address)
+  }
+
+  /**
+   * Bytes, or `-errno`. An empty evtchn answers -EAGAIN whatever the mode of its descriptor: to
+   * wait is the caller's business.
+   */
+  read(fd: number, into: Uint8Array): Result {
+    return this.#descriptors.get(fd)?.read(into) ?? -ERRNO.EBADF
+  }
+
+  write(fd: number, from: Uint8Array): Result {
+    return this.#descriptors.get(fd)?.write(from) ?? -ERRNO.EBADF
+  }
+
+  poll(fd: number): Readiness {
+    return this.#descriptors.get(fd)?.poll() ?? { in: false, out: false, err: true }
+  }
+
+  dup(fd: number): Result {
+    const file = this.#descriptors.get(fd)
+    return file ? this.#descriptors.add(file) : -ERRNO.EBADF
+  }
+
+  close(fd: number): Result {
+    const file = this.#descriptors.remove(fd)
+    if (!file) return -ERRNO.EBADF
+    if (file.drop()) this.#delayed.push(file)
+    this.#releaseDelayed()
+    return 0
+  }
+
+  /** Exit and SIGKILL alike: memory in ascending order, then the files (cases 285 to 291). */
+  kill(): void {
+    if (this.#isDead) return
+    this.#isDead = true
+    this.addressSpace.clear()
+    for (const fd of this.#descriptors.numbers()) {
+      const file = this.#descriptors.remove(fd)
+      if (file?.drop()) this.#delayed.push(file)
+    }
+    this.#releaseDelayed()
+    this.domain.processGone(this)
+  }
+
+  /** The domain was destroyed: the process is gone, and nobody cleans up after it. */
+  halt(): void {
+    this.#isDead = true
+    for (const fd of this.#descriptors.numbers()) this.#descriptors.remove(fd)
+  }
+
+  /** What is known about the last refusal of this file. */
+  explain(fd: number): ErrorFacts | undefined {
+    return this.#descriptors.get(fd)?.facts
+  }
+
+  /**
+   * The kernel queues the last fput of a file until the call returns, and works the queue from its
+   * newest end: hence descriptors in descending order at death, and files that only a mapping held
+   * last of all (section 2.2).
+   */
+  #releaseDelayed(): void {
+    for (let file = this.#delayed.pop(); file; file = this.#delayed.pop()) {
+      file.release()
+      this.domain.fileReleased(file)
+    }
+  }
+}
