@@ -158,6 +158,10 @@ export interface Device {
    * the machine died. A pending wait keeps the process alive.
    */
   ready(signal?: AbortSignal): Promise<void>
+  /** A pending `ready` keeps the process alive, as it does from the start. */
+  ref?(): void
+  /** A pending `ready` no longer keeps the process alive. */
+  unref?(): void
   /** A second descriptor of the same open file description, or -EMFILE. */
   dup(): Device | Result
   /** Idempotent. */

@@ -1,0 +1,183 @@
+import { errnoName } from '../abi/errno.ts'
+import { EVTCHN_IO_MAX, EVTCHN_RESET, encodePorts, PORT_SIZE } from '../abi/evtchn.ts'
+import { ClosedError, XenError } from '../base/errors.ts'
+import { callDevice } from '../device-call.ts'
+import type { Device } from '../platform.ts'
+import type { PortState, Waiter } from './port-state.ts'
+
+/** Ports that one read or write of the device carries. */
+const PORTS_A_CALL: number = EVTCHN_IO_MAX / PORT_SIZE
+
+/**
+ * Routes the events of one evtchn descriptor to its ports.
+ *
+ * The device is waited on only while somebody awaits a port, so a program that awaits nothing may
+ * end; and there is one such wait at a time, however many ports are awaited.
+ *
+ * The driver masks a port when it queues it, and queues it no more until the port is written back
+ * (`rearm`). We write back only after the entry was read, so the ring cannot overflow by us; when
+ * it does all the same, say by a stranger with a duplicate of the descriptor, events were lost,
+ * and every port is told that there may have been one.
+ */
+export class Dispatcher {
+  readonly #device: Device
+  readonly #ports = new Map<number, PortState>()
+  readonly #read = new Uint32Array(PORTS_A_CALL)
+  readonly #readBytes = new Uint8Array(this.#read.buffer)
+  #waiters = 0
+  #refWaiters = 0
+  /** Ends the wait that is under way; undefined when the device is not waited on. */
+  #wait: AbortController | undefined
+
+  constructor(device: Device) {
+    this.#device = device
+  }
+
+  get device(): Device {
+    return this.#device
+  }
+
+  add(state: PortState): void {
+    this.#ports.set(state.port, state)
+  }
+
+  /** Called before the port is unbound: what was queued for it is read, and told to nobody later. */
+  remove(state: PortState): void {
+    this.#drain()
+    if (this.#ports.get(state.port) === state) this.#ports.delete(state.port)
+    this.#rejectAll(state, new ClosedError(`port ${state.port}`))
+  }
+
+  /** Resolves at the next event of the port, or at once when one is pending, and takes it. */
+  next(state: PortState, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    if (state.pending) {
+      state.pending = false
+      return Promise.resolve()
+    }
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        this.#drop(state, waiter)
+        reject(signal?.reason)
+      }
+      const waiter: Waiter = {
+        resolve: () => {
+          signal?.removeEventListener('abort', onAbort)
+          resolve()
+        },
+        reject: reason => {
+          signal?.removeEventListener('abort', onAbort)
+          reject(reason)
+        },
+      }
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#join(state, waiter)
+    })
+  }
+
+  /** Writes the port back: the driver will queue its next event, or at once the one it holds. */
+  rearm(port: number): void {
+    this.#write([port])
+  }
+
+  setRef(state: PortState, isRef: boolean): void {
+    if (state.isRef === isRef) return
+    state.isRef = isRef
+    this.#refWaiters += isRef ? state.waiters.size : -state.waiters.size
+    this.#holdProcess()
+  }
+
+  /** RESET, which leaves the queued ports masked, so each is written back. */
+  reset(): void {
+    callDevice(this.#device, EVTCHN_RESET)
+    for (const state of this.#ports.values()) state.pending = false
+    this.#write([...this.#ports.keys()])
+  }
+
+  #join(state: PortState, waiter: Waiter): void {
+    state.waiters.add(waiter)
+    this.#waiters++
+    if (state.isRef) this.#refWaiters++
+    this.#holdProcess()
+    if (!this.#wait) void this.#listen()
+  }
+
+  #drop(state: PortState, waiter: Waiter): void {
+    if (!state.waiters.delete(waiter)) return
+    this.#waiters--
+    if (state.isRef) this.#refWaiters--
+    this.#holdProcess()
+    if (this.#waiters > 0) return
+    this.#wait?.abort()
+    this.#wait = undefined
+  }
+
+  /** One at a time; a wait that was ended by {@link #drop} may still be settling beside a new one. */
+  async #listen(): Promise<void> {
+    const wait = new AbortController()
+    this.#wait = wait
+    try {
+      while (this.#wait === wait) {
+        await this.#device.ready(wait.signal)
+        if (this.#wait === wait) this.#drain()
+      }
+    } catch (error) {
+      if (this.#wait !== wait) return
+      for (const state of this.#ports.values()) this.#rejectAll(state, error)
+    }
+  }
+
+  /** Reads what is queued, without waiting. */
+  #drain(): void {
+    for (;;) {
+      const result = this.#device.read(this.#readBytes)
+      if (result < 0) {
+        const code = errnoName(result)
+        if (code === 'EFBIG') this.#recover()
+        else if (code !== 'EAGAIN') throw new XenError(result, 'read evtchn')
+        return
+      }
+      const count = result / PORT_SIZE
+      for (let i = 0; i < count; i++) this.#deliver(this.#ports.get(this.#read[i] ?? 0))
+      if (count < PORTS_A_CALL) return
+    }
+  }
+
+  #deliver(state: PortState | undefined): void {
+    if (!state) return
+    if (state.waiters.size === 0) {
+      state.pending = true
+      return
+    }
+    for (const waiter of state.waiters) {
+      this.#drop(state, waiter)
+      waiter.resolve()
+    }
+  }
+
+  /** The ring overflowed: whose events were lost nobody can say, so each port gets a hint. */
+  #recover(): void {
+    this.reset()
+    for (const state of this.#ports.values()) this.#deliver(state)
+  }
+
+  #rejectAll(state: PortState, reason: unknown): void {
+    for (const waiter of state.waiters) {
+      this.#drop(state, waiter)
+      waiter.reject(reason)
+    }
+  }
+
+  #write(ports: readonly number[]): void {
+    for (let i = 0; i < ports.length; i += PORTS_A_CALL) {
+      const result = this.#device.write(encodePorts(ports.slice(i, i + PORTS_A_CALL)))
+      if (result < 0) throw new XenError(result, 'write evtchn')
+    }
+  }
+
+  #holdProcess(): void {
+    if (this.#waiters === 0) return
+    if (this.#refWaiters > 0) this.#device.ref?.()
+    else this.#device.unref?.()
+  }
+}

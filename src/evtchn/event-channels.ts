@@ -1,0 +1,125 @@
+import { DOMID_SELF } from '../abi/domid.ts'
+import {
+  EVTCHN_BIND_INTERDOMAIN,
+  EVTCHN_BIND_UNBOUND_PORT,
+  EVTCHN_BIND_VIRQ,
+  EVTCHN_RESTRICT_DOMID,
+  EVTCHN_UNBIND,
+  encodeBindInterdomain,
+  encodeRestrictDomid,
+  encodeU32,
+} from '../abi/evtchn.ts'
+import { integerBetween } from '../base/arguments.ts'
+import type { ErrorFacts } from '../base/errors.ts'
+import type { Owner } from '../base/owner.ts'
+import { callDevice, releaseStep } from '../device-call.ts'
+import type { Device } from '../platform.ts'
+import { Dispatcher } from './dispatcher.ts'
+import { Port } from './port.ts'
+import type { PortState } from './port-state.ts'
+
+const U32_MAX = 2 ** 32 - 1
+
+/**
+ * The event channels of one connection: `xen.evtchn`. All its ports share one descriptor of
+ * /dev/xen/evtchn, opened when the first is bound.
+ */
+export class EventChannels {
+  readonly #owner: Owner
+  readonly #open: () => Device
+  #opened: Dispatcher | undefined
+
+  constructor(owner: Owner, open: () => Device) {
+    this.#owner = owner
+    this.#open = open
+  }
+
+  /**
+   * A new port that domain `to` may bind to with {@link bindInterdomain}. The domain need not
+   * exist yet. `DOMID_SELF` is this domain.
+   *
+   * @throws XenError ENOSPC when the domain has no free port, EACCES after {@link restrict}.
+   */
+  bindUnbound({ to }: { readonly to: number }): Port {
+    integerBetween('to', to, 0, DOMID_SELF)
+    return this.#bind(EVTCHN_BIND_UNBOUND_PORT, encodeU32(to), { domid: to })
+  }
+
+  /**
+   * A new port, connected to `port` of domain `domid`, which that domain has bound unbound for us.
+   * It is pending at once.
+   *
+   * @throws XenError ESRCH without such a domain, EINVAL when its port is not there for us, ENOSPC,
+   * EACCES after {@link restrict} to another domain.
+   */
+  bindInterdomain({ domid, port }: { readonly domid: number; readonly port: number }): Port {
+    integerBetween('domid', domid, 0, DOMID_SELF)
+    integerBetween('port', port, 0, U32_MAX)
+    return this.#bind(EVTCHN_BIND_INTERDOMAIN, encodeBindInterdomain(domid, port), { domid, port })
+  }
+
+  /**
+   * A new port that gets a virtual interrupt of vCPU 0.
+   *
+   * @throws XenError EINVAL without such an interrupt, EEXIST when it is bound, EBUSY, EACCES.
+   */
+  bindVirq(virq: number): Port {
+    integerBetween('virq', virq, 0, U32_MAX)
+    return this.#bind(EVTCHN_BIND_VIRQ, encodeU32(virq), {})
+  }
+
+  /** Forgets every event that was not taken yet, and re-arms every port of this connection. */
+  reset(): void {
+    this.#dispatcher().reset()
+  }
+
+  /**
+   * From now on this connection can bind to ports of domain `domid` only, and to nothing else; the
+   * ports that it has go on. Cannot be undone.
+   *
+   * @throws XenError EACCES when it is restricted already, EINVAL for domain 0.
+   */
+  restrict(domid: number): void {
+    integerBetween('domid', domid, 0, DOMID_SELF - 1)
+    callDevice(this.#dispatcher().device, EVTCHN_RESTRICT_DOMID, encodeRestrictDomid(domid), {
+      domid,
+    })
+  }
+
+  #dispatcher(): Dispatcher {
+    this.#owner.assertOpen()
+    this.#opened ??= new Dispatcher(this.#open())
+    return this.#opened
+  }
+
+  #bind(call: number, argument: Uint8Array, facts: ErrorFacts): Port {
+    const dispatcher = this.#dispatcher()
+    const port = callDevice(dispatcher.device, call, argument, facts)
+    const state = this.#stateOf(port, dispatcher)
+    dispatcher.add(state)
+    this.#owner.adopt(state)
+    return new Port(state, dispatcher)
+  }
+
+  #stateOf(port: number, dispatcher: Dispatcher): PortState {
+    const owner = this.#owner
+    return {
+      port,
+      pending: false,
+      isClosed: false,
+      isRef: true,
+      waiters: new Set(),
+      close() {
+        if (this.isClosed) return
+        this.isClosed = true
+        owner.release(this)
+        dispatcher.remove(this)
+        const failure = releaseStep(
+          () => dispatcher.device.ioctl(EVTCHN_UNBIND, encodeU32(port)),
+          'ioctl EVTCHN_UNBIND',
+        )
+        if (failure) throw failure
+      },
+    }
+  }
+}
