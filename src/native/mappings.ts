@@ -1,3 +1,4 @@
+import { pagesOf } from '../abi/page.ts'
 import { type Address, addressOfBytes, answer, declare, type Result } from './koffi.ts'
 
 /** Flags of mremap(2). Source: include/uapi/linux/mman.h. */
@@ -7,6 +8,9 @@ export const MREMAP_FIXED = 2
 /** Advice of {@link madvise}. Source: include/uapi/asm-generic/mman-common.h. */
 export const MADV_DONTNEED = 4
 export const MADV_DONTFORK = 10
+/** Faults every page in, for reading or for writing, and changes no byte. Linux 5.14 and later. */
+export const MADV_POPULATE_READ = 22
+export const MADV_POPULATE_WRITE = 23
 
 const mmap_ = declare(
   'intptr_t mmap(uintptr_t at, size_t length, int prot, int flags, int fd, intptr_t offset)',
@@ -17,6 +21,7 @@ const mremap_ = declare(
   'intptr_t mremap(uintptr_t at, size_t from, size_t to, int flags, uintptr_t target)',
 )
 const madvise_ = declare('int madvise(uintptr_t at, size_t length, int advice)')
+const mincore_ = declare('int mincore(uintptr_t at, size_t length, void *resident)')
 const readv = declare(
   'intptr_t process_vm_readv(int pid, const void *local, size_t n, const void *remote, size_t m, size_t flags)',
 )
@@ -60,6 +65,11 @@ export function mremap(
 
 export function madvise(at: Address, length: number, advice: number): Result {
   return answer(madvise_.invoke(at, length, advice))
+}
+
+/** Whether every page of the range belongs to some mapping, whatever its protection. */
+export function isMapped(at: Address, length: number): boolean {
+  return answer(mincore_.invoke(at, length, new Uint8Array(pagesOf(length)))) === 0
 }
 
 // Two iovecs, ours and the other's: u64 base, u64 length. They own their ArrayBuffer and live as

@@ -1,0 +1,321 @@
+import { ERRNO } from '../abi/errno.ts'
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_FIXED_NOREPLACE,
+  MAP_PRIVATE,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../abi/mman.ts'
+import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
+import { ClosedError } from '../base/errors.ts'
+import { type Address, isMapped, mmap, mprotect, munmap, type Result } from '../native/libc.ts'
+import { type MappingBudget, processBudget } from './budget.ts'
+import { type Interval, IntervalList } from './intervals.ts'
+import { LentBuffer, lenderOf } from './lent-buffer.ts'
+import { type Kind, type Piece, part, reachable, remains, split, without } from './pieces.ts'
+
+/** A part of a file: of a device, or of a memfd. */
+export interface FilePart {
+  readonly fd: number
+  /** Bytes into the file, a multiple of the page size. */
+  readonly offset: number
+  /** Bytes; the kernel rounds up to pages. */
+  readonly length: number
+}
+
+export interface MapOptions {
+  /** PROT_*. */
+  readonly prot: number
+  /** MAP_SHARED or MAP_PRIVATE, and MAP_POPULATE. */
+  readonly flags: number
+  /** Exactly here, over whatever this memory has there. */
+  readonly at?: Address | undefined
+}
+
+/** What a {@link Ranges} holds, in bytes: for leak checks and inspection. */
+export interface MemoryUsage {
+  /** Mapped or reserved. */
+  readonly mapped: number
+  /** Unmapped, with a view that somebody may still hold. */
+  readonly tombstones: number
+}
+
+/** Calls mmap(2): `at` is 0 for an address of the kernel's choice, and `fixed` MAP_FIXED or 0. */
+type Mapper = (at: Address, fixed: number) => Address | Result
+
+const ANONYMOUS = MAP_PRIVATE | MAP_ANONYMOUS
+const MAP_NORESERVE = 0x4000
+const PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE
+const READ_WRITE = PROT_READ | PROT_WRITE
+
+/**
+ * Memory of this process that can be unmapped while TypeScript still has views of it.
+ *
+ * Each mapped range has one ArrayBuffer, made at the first `view`, and every view is a part of it.
+ * `munmap` of a range whose buffer is alive does not leave a hole, which would be a SIGSEGV for
+ * whoever looks: it puts an anonymous zero page over it, a *tombstone*. A driver sees no difference
+ * (cases 236 to 239 of the fact sheet). Late readers find zeroes, late writers reach nobody, and
+ * the addresses go back to the kernel when the buffer has been collected. A range that was never
+ * viewed is unmapped at once.
+ *
+ * Calls answer as system calls do, -errno included. RangeError is for addresses that this memory
+ * did not give out, ClosedError for calls after `close()`. What else lies in the process (V8's
+ * heap, libraries, another Ranges) is never touched, whatever address is named.
+ */
+export class Ranges {
+  readonly #pieces = new IntervalList<Piece>()
+  readonly #budget: MappingBudget
+  #isClosed = false
+
+  /** -ENOMEM comes from `budget` before the kernel would say it, since V8 would die of the same. */
+  constructor(budget: MappingBudget = processBudget) {
+    this.#budget = budget
+  }
+
+  /** Anonymous zeroed memory, readable and writable, of whole pages; `at` as in {@link map}. */
+  alloc(length: number, at?: Address): Address | Result {
+    return this.#map(length, at, 'live', 1, (spot, fixed) =>
+      mmap(spot, length, READ_WRITE, ANONYMOUS | fixed, -1, 0),
+    )
+  }
+
+  /** Addresses without memory, that nobody else will be given: to be mapped over with `at`. */
+  reserve(length: number): Address | Result {
+    return this.#map(length, undefined, 'reserved', 1, spot => hold(spot, length, 0))
+  }
+
+  /**
+   * Maps a part of a file. Refusals are the kernel's and the driver's. With `at`, what this memory
+   * has there goes as by `munmap`, but views of it that are still held see what comes instead.
+   * RangeError when something else of the process lies there.
+   */
+  map(file: FilePart, { prot, flags, at }: MapOptions): Address | Result {
+    const { fd, offset, length } = file
+    const kind = prot === PROT_NONE ? 'reserved' : 'live'
+    return this.#map(length, at, kind, 1, (spot, fixed) =>
+      mmap(spot, length, prot, (flags & ~PLACEMENT) | fixed, fd, offset),
+    )
+  }
+
+  /**
+   * Maps parts of files one behind the other, as one range with one buffer: all of them or none.
+   * Every length but the last is a multiple of the page size.
+   */
+  mapAll(files: readonly FilePart[], options: MapOptions): Address | Result {
+    if (files.length === 1) return this.map(files[0]!, options)
+    const { prot, at } = options
+    const flags = (options.flags & ~PLACEMENT) | MAP_FIXED
+    const whole = files.reduce((sum, file) => sum + file.length, 0)
+    return this.mapBy(whole, files.length, at, start => {
+      let next = start
+      for (const { fd, offset, length } of files) {
+        const result = mmap(next, length, prot, flags, fd, offset)
+        if (result < 0) return result
+        next += length
+      }
+      return 0
+    })
+  }
+
+  /**
+   * Memory that `fill` maps, as one range with one buffer: it is given addresses without memory to
+   * map over, and answers 0 or -errno. `mappings` is how many of the kernel's it makes at most.
+   */
+  mapBy(
+    length: number,
+    mappings: number,
+    at: Address | undefined,
+    fill: (start: Address) => Result,
+  ): Address | Result {
+    return this.#map(length, at, 'live', mappings, (spot, fixed) => {
+      const start = hold(spot, length, fixed)
+      const result = start < 0 ? start : fill(start)
+      if (result >= 0) return start
+      if (start >= 0) munmap(start, length)
+      return result
+    })
+  }
+
+  /**
+   * Removes whole pages of any ranges; others it passes over. 0, also when there is nothing to
+   * remove; -EINVAL for an address inside a page or no length; -ENOMEM when the kernel mappings
+   * are used up that a page in the middle of a range needs.
+   */
+  munmap(address: Address, length: number): Result {
+    checkLength(length)
+    if (address % PAGE_SIZE !== 0 || length === 0) return -ERRNO.EINVAL
+    const end = address + pagesOf(length) * PAGE_SIZE
+    for (const piece of this.#pieces.overlapping(address, end)) {
+      const result = this.#remove(piece, Math.max(piece.start, address), Math.min(piece.end, end))
+      if (result < 0) return result
+    }
+    return 0
+  }
+
+  /** mprotect(2) of pages of any ranges, all of them mapped: else -ENOMEM, and none is changed. */
+  protect(address: Address, length: number, prot: number): Result {
+    this.#assertOpen()
+    checkLength(length)
+    if (address % PAGE_SIZE !== 0) return -ERRNO.EINVAL
+    const end = address + pagesOf(length) * PAGE_SIZE
+    const pieces = this.#pieces.overlapping(address, end)
+    const isMine = this.#pieces.gaps(address, end).length === 0
+    if (!isMine || pieces.some(piece => piece.kind === 'tombstone')) return -ERRNO.ENOMEM
+    if (!this.#budget.take(2)) return -ERRNO.ENOMEM
+    const result = mprotect(address, length, prot)
+    if (result < 0 || prot === PROT_NONE) return result
+    for (const piece of pieces) {
+      if (piece.kind !== 'reserved') continue
+      const [start, to] = [Math.max(piece.start, address), Math.min(piece.end, end)]
+      this.#pieces.replace(piece, split(piece, start, to, 'live'))
+    }
+    return result
+  }
+
+  /** The bytes themselves. RangeError unless all of them lie in one range that is mapped. */
+  view(address: Address, length: number): Uint8Array {
+    this.#assertOpen()
+    checkLength(length)
+    const piece = this.#pieces.at(address)
+    if (piece?.kind !== 'live' || address + length > piece.end)
+      throw new RangeError(`${length} bytes at ${hex(address)} are not mapped here`)
+    let { lent } = piece
+    let buffer = lent?.buffer
+    if (!lent || !buffer) {
+      lent = new LentBuffer(piece.start, piece.end, gone => this.#forget(gone), this)
+      buffer = lent.buffer!
+      this.#pieces.replace(piece, [{ ...piece, lent, lenders: [...piece.lenders, lent] }])
+    }
+    return new Uint8Array(buffer, address - lent.start, length)
+  }
+
+  /** The address of bytes that {@link view} gave, or of any part of them; RangeError for others. */
+  addressOf(view: Uint8Array): Address {
+    const lent = lenderOf(view)
+    if (!lent?.isOf(this)) throw new RangeError('these bytes are not of this memory')
+    return lent.start + view.byteOffset
+  }
+
+  get usage(): MemoryUsage {
+    let mapped = 0
+    let tombstones = 0
+    for (const { start, end, kind } of this.#pieces.all()) {
+      if (kind === 'tombstone') tombstones += end - start
+      else mapped += end - start
+    }
+    return { mapped, tombstones }
+  }
+
+  /** Unmaps everything, in ascending order, as the exit of the process would. Idempotent. */
+  close(): void {
+    this.#isClosed = true
+    for (const piece of this.#pieces.all()) this.#remove(piece, piece.start, piece.end, true)
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new ClosedError('memory')
+  }
+
+  #map(
+    length: number,
+    at: Address | undefined,
+    kind: Kind,
+    mappings: number,
+    mapper: Mapper,
+  ): Address | Result {
+    this.#assertOpen()
+    checkLength(length)
+    const size = pagesOf(length) * PAGE_SIZE
+    if (at !== undefined && (at % PAGE_SIZE !== 0 || size === 0)) return -ERRNO.EINVAL
+    if (!this.#budget.take(mappings + 2)) return -ERRNO.ENOMEM
+    if (at !== undefined) return this.#mapAt(at, at + size, kind, mapper)
+    const start = mapper(0, 0)
+    if (start >= 0) this.#pieces.insert({ start, end: start + size, kind, lenders: [] })
+    return start
+  }
+
+  /** As MAP_FIXED, which would also replace what is not ours: those gaps are taken gently first. */
+  #mapAt(start: Address, end: Address, kind: Kind, mapper: Mapper): Address | Result {
+    const gaps = this.#pieces.gaps(start, end)
+    const taken = takeGaps(gaps)
+    if (taken < 0) return taken
+    const result = mapper(start, MAP_FIXED)
+    const pieces = this.#pieces.overlapping(start, end)
+    if (result < 0) {
+      // Before Linux 6.12 the old mapping is gone when the driver refuses the new one.
+      const isKept = isMapped(start, end - start)
+      for (const piece of isKept ? [] : pieces)
+        this.#remove(piece, Math.max(piece.start, start), Math.min(piece.end, end), true)
+      giveBack(gaps)
+      return result
+    }
+    const lenders = new Set(pieces.flatMap(reachable))
+    for (const piece of pieces) this.#pieces.replace(piece, remains(piece, start, end))
+    this.#pieces.insert(part({ start, end, kind, lenders: [...lenders] }, start, end))
+    return result
+  }
+
+  /** Unmaps a part of a piece, or puts a tombstone there if someone may still look. */
+  #remove(piece: Piece, start: Address, end: Address, isForced = false): Result {
+    if (piece.kind === 'tombstone') return 0
+    if (reachable(piece).length === 0) {
+      this.#budget.note(1)
+      const result = munmap(start, end - start)
+      if (result === 0) this.#pieces.replace(piece, remains(piece, start, end))
+      return result
+    }
+    if (!this.#budget.takeToUnmap(2) && !isForced) return -ERRNO.ENOMEM
+    const flags = ANONYMOUS | MAP_NORESERVE | MAP_FIXED
+    const result = mmap(start, end - start, READ_WRITE, flags, -1, 0)
+    if (result < 0) return result
+    this.#pieces.replace(piece, split(piece, start, end, 'tombstone'))
+    return 0
+  }
+
+  /** A buffer was collected: tombstones that only it could reach are given back. */
+  #forget(gone: LentBuffer): void {
+    for (const piece of this.#pieces.overlapping(gone.start, gone.end)) {
+      if (!piece.lenders.includes(gone)) continue
+      const left = without(piece, gone)
+      const isOver = left.kind === 'tombstone' && left.lenders.length === 0
+      this.#pieces.replace(piece, isOver ? [] : [left])
+      if (!isOver) continue
+      this.#budget.note(1)
+      munmap(piece.start, piece.end - piece.start)
+    }
+  }
+}
+
+/** Addresses without access or memory. */
+function hold(at: Address, length: number, fixed: number): Address | Result {
+  return mmap(at, length, PROT_NONE, ANONYMOUS | MAP_NORESERVE | fixed, -1, 0)
+}
+
+/** Holds each gap; RangeError, and none held, when something of the process lies in one. */
+function takeGaps(gaps: readonly Interval[]): Result {
+  for (const [i, { start, end }] of gaps.entries()) {
+    const result = hold(start, end - start, MAP_FIXED_NOREPLACE)
+    if (result === start) continue
+    giveBack(gaps.slice(0, i))
+    // Before Linux 4.17 the flag is not known and the address a mere hint.
+    if (result >= 0) munmap(result, end - start)
+    if (result < 0 && result !== -ERRNO.EEXIST) return result
+    throw new RangeError(`${end - start} bytes at ${hex(start)} are in use by something else`)
+  }
+  return 0
+}
+
+function giveBack(gaps: readonly Interval[]): void {
+  for (const { start, end } of gaps) munmap(start, end - start)
+}
+
+function checkLength(length: number): void {
+  if (!Number.isSafeInteger(length) || length < 0)
+    throw new RangeError(`${length} is not a length in bytes`)
+}
+
+function hex(address: Address): string {
+  return `0x${address.toString(16)}`
+}
