@@ -13,7 +13,6 @@ export const maxGuests: number = domainNames.length - 1
 export interface Job {
   commands: ReadonlyMap<DomainName, string>
   guests: number
-  payload: string | undefined
   /** Megabytes of each guest. */
   guestMemory: number
   guestKernelArgs: string
@@ -29,13 +28,24 @@ export interface JobState {
   exits: ReadonlyMap<DomainName, number>
 }
 
-/** Writes the job's files; gives the path of the payload's archive. */
-export async function writeJob(host: string, job: Job): Promise<string | undefined> {
-  const folder = jobFolder(host)
+/** Makes the folder for the job and clears away what an earlier run has left. */
+export async function prepareJob(host: string): Promise<void> {
   for (const name of ['.job', 'log', 'console.log', 'qemu.log', ...domainNames.flatMap(streams)]) {
     await rm(join(host, name), { recursive: true, force: true })
   }
-  await mkdir(folder, { recursive: true })
+  await mkdir(jobFolder(host))
+}
+
+/** Packs the payload's folder; gives the archive's path. */
+export async function packPayload(host: string, payload: string): Promise<string> {
+  const archive = join(jobFolder(host), 'payload.tar')
+  await execute('tar', ['-c', '-f', archive, '-C', payload, '.'])
+  return archive
+}
+
+/** Writes the job's files. */
+export async function writeJob(host: string, job: Job): Promise<void> {
+  const folder = jobFolder(host)
   await writeFile(join(folder, 'guests'), `${job.guests}\n`)
   for (const [domain, command] of job.commands) {
     await writeFile(join(folder, `${domain}.sh`), `${command}\n`)
@@ -43,10 +53,6 @@ export async function writeJob(host: string, job: Job): Promise<string | undefin
   for (const domain of domainNames.slice(1, job.guests + 1)) {
     await writeFile(join(folder, `${domain}.cfg`), guestConfiguration(domain, job))
   }
-  if (job.payload === undefined) return undefined
-  const archive = join(folder, 'payload.tar')
-  await execute('tar', ['-c', '-f', archive, '-C', job.payload, '.'])
-  return archive
 }
 
 export function readJob(host: string): JobState {
@@ -80,6 +86,8 @@ export function guestConfiguration(domain: DomainName, job: Job): string {
     `memory = ${job.guestMemory}`,
     'vcpus = 1',
     'vif = ["script=/etc/xen/scripts/vif-testbed"]',
+    // A guest that stops stays away: a new one would have another domid.
+    ...['on_poweroff', 'on_reboot', 'on_crash'].map(event => `${event} = "destroy"`),
     ...job.guestConfig,
   ]
   return `${lines.join('\n')}\n`

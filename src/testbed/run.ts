@@ -4,28 +4,23 @@ import { mkdir, readdir, realpath, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from './build.ts'
 import { exitCodes, TestbedError, type TestbedErrorCode } from './failure.ts'
-import { Follower } from './follower.ts'
 import { findImage, type Image, manifestPath, recipeFor } from './image.ts'
 import {
   type DomainName,
   domainNames,
   maxGuests,
+  packPayload,
+  prepareJob,
   readJob,
   removeJob,
-  streams,
   writeJob,
 } from './job.ts'
+import { memoryFor, sizesOf } from './memory.ts'
 import { defaultKernel } from './packages.ts'
 import { cacheFolder } from './places.ts'
 import { type Machine, startQemu } from './qemu.ts'
-import { requireTools, runTools } from './tools.ts'
-
-/** A line from a domain's command, or with `verbose` from the machine's console. */
-export interface OutputLine {
-  domain: DomainName | 'machine'
-  stream: 'stdout' | 'stderr' | 'console'
-  line: string
-}
+import { type Output, type OutputLine, Recorder } from './recorder.ts'
+import { buildTools, requireTools, runTools } from './tools.ts'
 
 export interface RunOptions {
   /** Debian package of the kernel. */
@@ -61,11 +56,7 @@ export interface RunOptions {
   signal?: AbortSignal
 }
 
-export interface DomainResult {
-  stdout: string
-  stderr: string
-  /** Both, line by line in the order in which they arrived. */
-  output: string
+export interface DomainResult extends Output {
   /** Missing when the command did not end. */
   exitCode: number | undefined
 }
@@ -89,7 +80,6 @@ export const defaultTimeoutSeconds = 180
 const pollMilliseconds = 100
 const keptRuns = 10
 const hour = 60 * 60 * 1000
-const megabyte = 1024 * 1024
 const consoleTailLines = 30
 
 /**
@@ -98,7 +88,6 @@ const consoleTailLines = 30
  * `failure`, beside whatever output there was; a missing tool or image is thrown.
  */
 export async function run(options: RunOptions = {}): Promise<RunResult> {
-  requireTools('Running the test bed', runTools)
   const commands = commandsOf(options)
   const guests = guestCount(options.guests)
   if (options.payload !== undefined && !isFolder(options.payload)) {
@@ -107,31 +96,30 @@ export async function run(options: RunOptions = {}): Promise<RunResult> {
   const image = await imageFor(options)
   options.signal?.throwIfAborted()
   const out = await outFolder(options.out)
-  const guestMemory = options.memory?.guest ?? 384
-  const payload = await writeJob(out, {
-    commands,
-    guests,
-    payload: options.payload,
-    guestMemory,
-    guestKernelArgs: options.guestKernelArgs ?? '',
-    guestConfig: options.guestConfig ?? [],
-  })
-  const payloadMemory = payload === undefined ? 0 : Math.ceil(statSync(payload).size / megabyte)
-  // With guests, dom0 holds their kernel and files too.
-  const dom0Memory = options.memory?.dom0 ?? (guests > 0 ? 768 : 512) + payloadMemory
-  const machine: Machine = {
-    images: image.folder,
-    host: out,
-    payload,
-    console: join(out, 'console.log'),
-    dom0Memory,
-    // Xen keeps some memory of its own for each guest.
-    guestMemory: guests * (guestMemory + 16),
-    kernelArgs: options.kernelArgs ?? '',
-    xenArgs: options.xenArgs ?? '',
-  }
   try {
-    return await runMachine(machine, commands, options)
+    await prepareJob(out)
+    const { payload } = options
+    const archive = payload === undefined ? undefined : await packPayload(out, payload)
+    const memory = { ...memoryFor(sizesOf(image.folder, archive), guests), ...options.memory }
+    await writeJob(out, {
+      commands,
+      guests,
+      guestMemory: memory.guest,
+      guestKernelArgs: options.guestKernelArgs ?? '',
+      guestConfig: options.guestConfig ?? [],
+    })
+    const machine: Machine = {
+      images: image.folder,
+      host: out,
+      payload: archive,
+      console: join(out, 'console.log'),
+      dom0Memory: memory.dom0,
+      // Xen keeps some memory of its own for each guest.
+      guestMemory: guests * (memory.guest + 16),
+      kernelArgs: options.kernelArgs ?? '',
+      xenArgs: options.xenArgs ?? '',
+    }
+    return await runMachine(machine, [...commands.keys()], options)
   } finally {
     await removeJob(out)
   }
@@ -139,64 +127,30 @@ export async function run(options: RunOptions = {}): Promise<RunResult> {
 
 async function runMachine(
   machine: Machine,
-  commands: ReadonlyMap<DomainName, string>,
+  commands: readonly DomainName[],
   options: RunOptions,
 ): Promise<RunResult> {
-  const seconds = options.timeoutSeconds ?? defaultTimeoutSeconds
-  const domains: Partial<Record<DomainName, DomainResult>> = {}
-  for (const domain of commands.keys()) {
-    domains[domain] = { stdout: '', stderr: '', output: '', exitCode: undefined }
-  }
-  const followers = followAll(machine, domains, options)
+  const limit = options.timeoutSeconds ?? defaultTimeoutSeconds
+  const recorder = new Recorder(machine.host, options.onOutput)
+  for (const domain of commands) recorder.followDomain(domain)
+  if (options.verbose === true) recorder.followConsole(machine.console)
   const start = performance.now()
   // The wrapper's limit is for the case that this process is gone; hence it is the later one.
-  const child = startQemu(machine, join(machine.host, 'qemu.log'), seconds + 15)
-  const poll = setInterval(() => {
-    for (const follower of followers) follower.poll()
-  }, pollMilliseconds)
-  const timedOut = await untilEnd(child, seconds, options.signal).finally(() => clearInterval(poll))
-  for (const follower of followers) follower.finish()
+  const child = startQemu(machine, join(machine.host, 'qemu.log'), limit + 15)
+  const poll = setInterval(() => recorder.poll(), pollMilliseconds)
+  const timedOut = await untilEnd(child, limit, options.signal).finally(() => clearInterval(poll))
+  const seconds = (performance.now() - start) / 1000
+  recorder.finish()
   options.signal?.throwIfAborted()
   const state = readJob(machine.host)
-  for (const [domain, exitCode] of state.exits) {
-    const result = domains[domain]
-    if (result !== undefined) result.exitCode = exitCode
+  const domains: RunResult['domains'] = {}
+  for (const domain of commands) {
+    domains[domain] = { ...recorder.outputOf(domain), exitCode: state.exits.get(domain) }
   }
-  const failure = failureOf(state, timedOut ? seconds : undefined, machine)
-  const failed = domainNames.map(name => domains[name]?.exitCode ?? 0).find(code => code !== 0)
-  return {
-    exitCode: failure?.exitCode ?? failed ?? 0,
-    failure,
-    domains,
-    seconds: (performance.now() - start) / 1000,
-    console: machine.console,
-    out: machine.host,
-  }
-}
-
-function followAll(
-  machine: Machine,
-  domains: Partial<Record<DomainName, DomainResult>>,
-  { onOutput, verbose }: RunOptions,
-): Follower[] {
-  const followers: Follower[] = []
-  for (const [domain, result] of Object.entries(domains) as [DomainName, DomainResult][]) {
-    streams(domain).forEach((file, index) => {
-      const stream = index === 0 ? 'stdout' : 'stderr'
-      const follower: Follower = new Follower(join(machine.host, file), line => {
-        result[stream] = follower.text
-        result.output += `${line}\n`
-        onOutput?.({ domain, stream, line })
-      })
-      followers.push(follower)
-    })
-  }
-  if (verbose) {
-    const report = (line: string): void =>
-      onOutput?.({ domain: 'machine', stream: 'console', line: line.trimEnd() })
-    followers.push(new Follower(machine.console, report))
-  }
-  return followers
+  const failure = failureOf(state, timedOut ? limit : undefined, machine)
+  const failed = commands.map(domain => state.exits.get(domain) ?? 0).find(code => code !== 0)
+  const exitCode = failure?.exitCode ?? failed ?? 0
+  return { exitCode, failure, domains, seconds, console: machine.console, out: machine.host }
 }
 
 /** Waits for QEMU's end, or brings it about; says whether the time ran out. */
@@ -280,6 +234,9 @@ function guestCount(guests: RunOptions['guests']): number {
 async function imageFor(options: RunOptions): Promise<Image> {
   const recipe = await recipeFor(options.kernel ?? defaultKernel, options.node ?? process.execPath)
   const found = await findImage(join(cacheFolder(), 'images'), recipe)
+  // All that is missing is named at once, rather than QEMU after the build.
+  const tools = found === undefined ? [...runTools, ...buildTools] : runTools
+  requireTools('Running the test bed', [...new Set(tools)])
   const { kernel, node, onStep } = options
   const image =
     found ??
