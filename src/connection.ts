@@ -1,5 +1,5 @@
-import { inspect } from 'node:util'
 import type { GrantName } from './abi/gntdev.ts'
+import { inspectAsText } from './base/inspect.ts'
 import { Owner } from './base/owner.ts'
 import { openDevice } from './device-call.ts'
 import { EventChannels } from './evtchn/event-channels.ts'
@@ -16,6 +16,10 @@ import type { Address, Device, DeviceName, OpenOptions, Platform } from './platf
  * Devices are opened when first used, so a program that only maps needs nothing but gntdev.
  */
 export class Connection {
+  static {
+    inspectAsText(Connection.prototype)
+  }
+
   /** The seam below: open its devices with {@link open}, reach its memory through `memory`. */
   readonly platform: Platform
   /** Event channels. */
@@ -116,7 +120,7 @@ export class Connection {
     this.close()
   }
 
-  [inspect.custom](): string {
+  toString(): string {
     const state = this.isClosed ? ', closed' : ''
     return `Connection <domain ${this.domid} on ${this.platform.name}${state}>`
   }

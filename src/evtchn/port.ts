@@ -1,7 +1,7 @@
-import { inspect } from 'node:util'
 import { EVTCHN_NOTIFY, encodeU32 } from '../abi/evtchn.ts'
 import { closeDropped, type Dropped } from '../base/dropped.ts'
 import { ClosedError } from '../base/errors.ts'
+import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
 import { Anchor } from '../memory/anchor.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -21,6 +21,10 @@ export interface WaitOptions {
  * shared memory does so after `unmask`, else a change right before it goes unseen.
  */
 export class Port {
+  static {
+    inspectAsText(Port.prototype)
+  }
+
   /** The port number in this domain: what the peer passes to bindInterdomain. */
   readonly port: number
   readonly #state: PortState
@@ -111,7 +115,7 @@ export class Port {
     this.unbind()
   }
 
-  [inspect.custom](): string {
+  toString(): string {
     const state = this.#state.isClosed ? ', closed' : this.#state.pending ? ', pending' : ''
     return `Port <${this.port}${state}>`
   }

@@ -1,7 +1,7 @@
-import { inspect } from 'node:util'
 import { GNTDEV_SET_UNMAP_NOTIFY, type GrantName } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { closeDropped, type Dropped } from '../base/dropped.ts'
+import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
 import { Anchor } from '../memory/anchor.ts'
 import { ReadOnlyBytes } from '../memory/read-only.ts'
@@ -23,6 +23,10 @@ export type ReadOnlyMapping = Omit<Mapping, 'bytes'>
  * or is destroyed, until {@link unmap}.
  */
 export class Mapping {
+  static {
+    inspectAsText(Mapping.prototype)
+  }
+
   /** What is mapped, in order. */
   readonly grants: readonly GrantName[]
   readonly writable: boolean
@@ -160,7 +164,7 @@ export class Mapping {
     this.unmap()
   }
 
-  [inspect.custom](): string {
+  toString(): string {
     const names = describeGrants(this.grants)
     if (this.isClosed) return `Mapping <${names}, closed>`
     const pages = this.#pages.count === 1 ? '1 page' : `${this.#pages.count} pages`

@@ -1,4 +1,3 @@
-import { inspect } from 'node:util'
 import {
   encodeDeallocGref,
   GNTALLOC_DEALLOC_GREF,
@@ -8,6 +7,7 @@ import type { GrantName } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { integerBetween } from '../base/arguments.ts'
 import { closeDropped, type Dropped } from '../base/dropped.ts'
+import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
 import { Anchor } from '../memory/anchor.ts'
 import type { Address, Device, Memory } from '../platform.ts'
@@ -28,6 +28,10 @@ export interface ShareNotification extends UnmapNotification {
  * mapping of them goes on after that, and the refs stay taken, until the peer unmaps too.
  */
 export class Share {
+  static {
+    inspectAsText(Share.prototype)
+  }
+
   /** One for each page, in order: plain JSON, to be sent to the peer by any road. */
   readonly grants: readonly GrantName[]
   /** The domain that may map them. */
@@ -128,7 +132,7 @@ export class Share {
     this.unmap()
   }
 
-  [inspect.custom](): string {
+  toString(): string {
     const names = describeGrants(this.grants)
     if (this.isClosed) return `Share <${names}, closed>`
     const pages = this.#pages.count === 1 ? '1 page' : `${this.#pages.count} pages`

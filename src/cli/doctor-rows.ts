@@ -1,0 +1,161 @@
+import { DEVICE_NAMES } from '../abi/devices.ts'
+
+/** What one look at the machine found. */
+export interface DoctorRow {
+  /** What it is needed for. */
+  readonly group: 'node' | 'xen' | 'host' | 'testbed'
+  readonly name: string
+  readonly ok: boolean
+  /** What is there. */
+  readonly found: string
+  /** What to do; only where something is missing. */
+  readonly fix?: string
+}
+
+/** Everything that the doctor looks at, so that a test can be any machine. */
+export interface Probes {
+  readonly nodeVersion: string
+  readonly architecture: string
+  readonly osPlatform: string
+  /** `'glibc 2.36'`, `'musl'`, or undefined when unknown. */
+  readonly libc: string | undefined
+  readonly uid: number
+  /** The text of a small file, trimmed, or the code of the error. */
+  readFile(path: string): { readonly text: string } | { readonly code: string }
+  /** Whether a file can be opened for reading and writing: undefined, or the code of the error. */
+  access(path: string): string | undefined
+  /** Loads the native binding: undefined, or what went wrong. */
+  native(): Promise<string | undefined>
+  /** Where a host would be, and what one that runs there says. */
+  host(): Promise<{
+    readonly directory: string
+    readonly running: string | undefined
+    /** Why a host could not be there. */
+    readonly trouble: string | undefined
+  }>
+  /** What the test bed lacks here: undefined, or a sentence that ends with what to install. */
+  testbed(): string | undefined
+}
+
+const NODE_MIN = 20
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x64: 'x86-64',
+  arm64: 'arm64, on which interdom was never run',
+}
+const MODULES: Readonly<Record<string, string>> = {
+  gntalloc: 'xen-gntalloc',
+  gntdev: 'xen-gntdev',
+  evtchn: 'xen-evtchn',
+}
+
+/** Looks at everything, in the order in which a person would. */
+export async function doctorRows(probes: Probes): Promise<DoctorRow[]> {
+  return [
+    ...nodeRows(probes),
+    await nativeRow(probes),
+    xenRow(probes),
+    ...deviceRows(probes),
+    ...limitRows(probes),
+    mapCountRow(probes),
+    descriptorsRow(probes),
+    ...(await hostRows(probes)),
+    testbedRow(probes),
+  ]
+}
+
+function nodeRows({ nodeVersion, architecture, osPlatform, libc }: Probes): DoctorRow[] {
+  const major = Number(nodeVersion.replace(/^v/, '').split('.')[0])
+  const known = ARCHITECTURES[architecture]
+  return [
+    row('node', 'Node.js', major >= NODE_MIN, nodeVersion, `install Node ${NODE_MIN} or newer`),
+    row('node', 'system', osPlatform === 'linux', osPlatform, 'use Linux'),
+    row(
+      'node',
+      'architecture',
+      known !== undefined,
+      known ?? architecture,
+      'use x86-64 (or arm64, untested)',
+    ),
+    row('node', 'libc', libc !== undefined, libc ?? 'not known', 'use glibc or musl'),
+  ]
+}
+
+async function nativeRow(probes: Probes): Promise<DoctorRow> {
+  const trouble = await probes.native()
+  const fix = 'install without --omit=optional: koffi brings its binary as an optional package'
+  return row('node', 'native calls', trouble === undefined, trouble ?? 'koffi loads', fix)
+}
+
+function xenRow(probes: Probes): DoctorRow {
+  const type = probes.readFile('/sys/hypervisor/type')
+  const found = 'text' in type ? type.text : 'no hypervisor'
+  const fix = 'boot a domain of Xen, or use a host ("interdom host start"), which needs no Xen'
+  return row('xen', 'domain of Xen', found === 'xen', found, fix)
+}
+
+function deviceRows(probes: Probes): DoctorRow[] {
+  return DEVICE_NAMES.map(device => {
+    const path = `/dev/xen/${device}`
+    const code = probes.access(path)
+    const fix =
+      code === 'EACCES' || code === 'EPERM'
+        ? `run as root, or let uid ${probes.uid} read and write it: a udev rule with MODE="0660"`
+        : `in a domain of Xen: modprobe ${MODULES[device]}, and mount devtmpfs on /dev`
+    const found = code === undefined ? 'readable and writable' : code
+    return row('xen', path, code === undefined, found, fix)
+  })
+}
+
+function limitRows(probes: Probes): DoctorRow[] {
+  return (['gntalloc', 'gntdev'] as const).map(device => {
+    const path = `/sys/module/xen_${device}/parameters/limit`
+    const read = probes.readFile(path)
+    const what = device === 'gntalloc' ? 'pages shared in all' : 'pages a map'
+    const found = 'text' in read ? `${read.text} ${what}` : 'module not loaded'
+    const fix = `modprobe ${MODULES[device]}; then the limit is in ${path}`
+    return row('xen', `${device} limit`, 'text' in read, found, fix)
+  })
+}
+
+/** Each mapping is one or two of these, and Node needs some thousands for itself. */
+function mapCountRow(probes: Probes): DoctorRow {
+  const read = probes.readFile('/proc/sys/vm/max_map_count')
+  const count = 'text' in read ? Number(read.text) : Number.NaN
+  const found = Number.isNaN(count) ? 'not known' : `${count} mappings a process`
+  const fix = 'sysctl vm.max_map_count=65530 or more'
+  return row('host', 'vm.max_map_count', count >= 65530, found, fix)
+}
+
+function descriptorsRow(probes: Probes): DoctorRow {
+  const read = probes.readFile('/proc/self/limits')
+  const line = 'text' in read ? /^Max open files\s+(\S+)/m.exec(read.text)?.[1] : undefined
+  const count = line === 'unlimited' ? Number.POSITIVE_INFINITY : Number(line)
+  const found = line === undefined ? 'not known' : `${line} descriptors a process`
+  return row('host', 'open files', count >= 1024, found, 'ulimit -n 1024 or more')
+}
+
+async function hostRows(probes: Probes): Promise<DoctorRow[]> {
+  const { directory, running, trouble } = await probes.host()
+  const found = trouble === undefined ? directory : `${directory}: ${trouble}`
+  const fix = 'choose another directory with --host, or in INTERDOM_HOST'
+  return [
+    row('host', 'host directory', trouble === undefined, found, fix),
+    row('host', 'host', running !== undefined, running ?? 'none runs', 'interdom host start'),
+  ]
+}
+
+function testbedRow(probes: Probes): DoctorRow {
+  const lacking = probes.testbed()
+  const [found = '', ...rest] = (lacking ?? 'everything is there').split(': ')
+  return row('testbed', 'Xen in QEMU', lacking === undefined, found, rest.join(': ') || found)
+}
+
+function row(
+  group: DoctorRow['group'],
+  name: string,
+  ok: boolean,
+  found: string,
+  fix: string,
+): DoctorRow {
+  return ok ? { group, name, ok, found } : { group, name, ok, found, fix }
+}

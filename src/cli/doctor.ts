@@ -1,0 +1,143 @@
+import { accessSync, constants, lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import type { HostStatus } from '../host/administration.ts'
+import { type DoctorRow, doctorRows, type Probes } from './doctor-rows.ts'
+import { EXIT, reported, strict } from './usage.ts'
+
+interface DoctorFlags {
+  readonly host?: string
+  readonly json?: boolean
+}
+
+/** `interdom doctor`: what is here, and the fix for what is missing. */
+export function doctorCommand(): Command {
+  return strict(new Command('doctor'))
+    .description('say what this machine has for Xen, for a host and for the test bed')
+    .option('--host <dir>', 'look for a host in this directory')
+    .option('--json', 'print the rows as JSON')
+    .addHelpText(
+      'after',
+      '\nExits 0 when programs can run here, on Xen or on a host; 1 when they cannot.',
+    )
+    .action((flags: DoctorFlags, command: Command) =>
+      reported(command, async () => {
+        const rows = await doctorRows(await realProbes(flags.host))
+        process.stdout.write(flags.json ? `${JSON.stringify(rows, null, 2)}\n` : doctorText(rows))
+        if (!isUsable(rows)) process.exitCode = EXIT.failed
+      }),
+    )
+}
+
+const TITLES: Readonly<Record<DoctorRow['group'], string>> = {
+  node: 'Needed by everything',
+  xen: 'Real Xen: the devices of a domain',
+  host: 'A host: a simulated machine, without Xen',
+  testbed: 'The test bed: Xen in an emulated machine',
+}
+
+/** The rows as people read them. */
+export function doctorText(rows: readonly DoctorRow[]): string {
+  const width = Math.max(...rows.map(({ name }) => name.length))
+  const parts: string[] = []
+  let group: string | undefined
+  for (const row of rows) {
+    if (row.group !== group) parts.push(`${parts.length > 0 ? '\n' : ''}${TITLES[row.group]}\n`)
+    group = row.group
+    parts.push(`  ${row.ok ? 'ok     ' : 'missing'}  ${row.name.padEnd(width)}  ${row.found}\n`)
+    if (row.fix !== undefined) parts.push(`  ${' '.repeat(9)}${' '.repeat(width)}  → ${row.fix}\n`)
+  }
+  return parts.join('')
+}
+
+/** Whether a program can run here in either way; that no host runs yet is no hindrance. */
+export function isUsable(rows: readonly DoctorRow[]): boolean {
+  const isFine = (group: DoctorRow['group'], except?: string) =>
+    rows.every(row => row.group !== group || row.ok || row.name === except)
+  return isFine('node') && (isFine('xen') || isFine('host', 'host'))
+}
+
+async function realProbes(host: string | undefined): Promise<Probes> {
+  const { missingTools, missingToolsMessage, buildTools, runTools } = await import(
+    '../testbed/tools.ts'
+  )
+  return {
+    nodeVersion: process.version,
+    architecture: process.arch,
+    osPlatform: process.platform,
+    libc: libc(),
+    uid: process.getuid?.() ?? 0,
+    readFile,
+    access: path => codeOf(() => accessSync(path, constants.R_OK | constants.W_OK)),
+    native,
+    host: () => hostProbe(host),
+    testbed: () => {
+      const missing = missingTools([...new Set([...buildTools, ...runTools])])
+      return missing.length > 0 ? missingToolsMessage('The test bed', missing) : undefined
+    },
+  }
+}
+
+function readFile(path: string): { readonly text: string } | { readonly code: string } {
+  try {
+    return { text: readFileSync(path, 'utf8').trim() }
+  } catch (error) {
+    return { code: (error as NodeJS.ErrnoException).code ?? 'EIO' }
+  }
+}
+
+function codeOf(action: () => unknown): string | undefined {
+  try {
+    action()
+    return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'EIO'
+  }
+}
+
+function libc(): string | undefined {
+  const report = process.report?.getReport() as { header?: Record<string, unknown> } | undefined
+  const { glibcVersionRuntime: glibc } = report?.header ?? {}
+  if (typeof glibc === 'string') return `glibc ${glibc}`
+  const isMusl = codeOf(() => {
+    if (!readdirSync('/lib').some(name => name.startsWith('ld-musl-'))) throw new Error('no musl')
+  })
+  return isMusl === undefined ? 'musl' : undefined
+}
+
+async function native(): Promise<string | undefined> {
+  try {
+    const { koffi } = await import('../native/koffi.ts')
+    koffi()
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
+async function hostProbe(host: string | undefined): ReturnType<Probes['host']> {
+  const { hostDirectory } = await import('../host/directory.ts')
+  const { giveOrder } = await import('../host/orders.ts')
+  const directory = hostDirectory(host)
+  const trouble = directoryTrouble(directory)
+  if (trouble !== undefined) return { directory, running: undefined, trouble }
+  try {
+    const { pid, kernel, domains } = giveOrder(directory, { order: 'status' }) as HostStatus
+    const count = domains.length === 1 ? '1 domain' : `${domains.length} domains`
+    return { directory, running: `pid ${pid}, kernel ${kernel}, ${count}`, trouble }
+  } catch {
+    return { directory, running: undefined, trouble }
+  }
+}
+
+/** What keeps a host from living there. That the directory is not there yet is no hindrance. */
+function directoryTrouble(directory: string): string | undefined {
+  try {
+    const stat = lstatSync(directory)
+    if (!stat.isDirectory()) return 'not a directory'
+    if (stat.uid !== process.getuid?.()) return `belongs to uid ${stat.uid}`
+    return (stat.mode & 0o077) === 0 ? undefined : 'others may enter it: chmod 0700'
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    return code === 'ENOENT' ? undefined : code
+  }
+}
