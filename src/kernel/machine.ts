@@ -9,12 +9,14 @@ import type { PageStore } from '../hypervisor/page-store.ts'
 import type { Access } from '../platform.ts'
 import { Domain, type DomainLimits } from './domain.ts'
 import type { EventQueue } from './event-queue.ts'
-import { EvtchnFile } from './evtchn-file.ts'
-import { GntallocFile } from './gntalloc-file.ts'
-import { GntdevFile } from './gntdev-file.ts'
+import { EvtchnFile } from './evtchn.ts'
+import { GntallocFile } from './gntalloc.ts'
+import { GntdevFile } from './gntdev.ts'
 import type { OpenFile } from './open-file.ts'
 import type { Process } from './process.ts'
 import { DEFAULT_PROFILE, type ProfileName } from './profiles.ts'
+
+export type { Domain, DomainLimits, EvtchnFile, Process }
 
 /** Defaults of the modules' parameters `limit`, in pages. */
 const GNTALLOC_LIMIT = 1024

@@ -33,3 +33,8 @@ export const PROFILES: Readonly<Record<ProfileName, KernelProfile>> = {
     sealsPrivateMappings: true,
   },
 }
+
+/** Whether a string from outside names a profile. */
+export function isProfileName(name: string): name is ProfileName {
+  return (PROFILE_NAMES as readonly string[]).includes(name)
+}

@@ -1,0 +1,11 @@
+import { World, type WorldOptions } from './world.ts'
+
+/** A machine inside of this process: deterministic, and stepped by hand. For tests. */
+export function createWorld(options: WorldOptions = {}): World {
+  return new World(options)
+}
+
+export type { DomainLimits } from '../kernel/domain.ts'
+export type { ProfileName } from '../kernel/profiles.ts'
+export type { World, WorldDomain, WorldDomainOptions, WorldOptions } from './world.ts'
+export type { WorldProcess } from './world-process.ts'

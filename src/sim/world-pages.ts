@@ -1,0 +1,123 @@
+import { closeSync } from 'node:fs'
+import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
+import { XenError } from '../base/errors.ts'
+import type { Frame, PageStore } from '../hypervisor/page-store.ts'
+import { createMemfd } from '../memory/memfd.ts'
+import { type FilePart, Ranges } from '../memory/ranges.ts'
+
+/** A sparse file: only what is touched takes memory. */
+const FRAMES_MAX = 2 ** 24
+/** Pages that the machine itself maps at once to reach a byte. */
+const WINDOW_FRAMES = 64
+
+/** What outlives a dropped world: its file, and the machine's own windows onto it. */
+class Arena {
+  readonly fd: number
+  readonly ranges = new Ranges()
+  #isOpen = true
+
+  constructor() {
+    this.fd = createMemfd({ name: 'interdom-world', length: FRAMES_MAX * PAGE_SIZE })
+    if (this.fd < 0) throw new XenError(this.fd, 'memfd_create')
+  }
+
+  close(): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    this.ranges.close()
+    closeSync(this.fd)
+  }
+}
+
+/** At module level: V8 drops a registry that nobody references. */
+const dropped = new FinalizationRegistry<Arena>(arena => arena.close())
+
+/**
+ * The memory of a world: pages of one memfd, so that the same page can be mapped several times and
+ * several pages side by side. Numbers are reused last in, first out, and zeroed when handed out.
+ */
+export class WorldPages implements PageStore {
+  readonly #free: Frame[] = []
+  readonly #windows = new Map<number, Uint8Array>()
+  #next: Frame = 0
+  #arena: Arena | undefined
+
+  allocate(count: number): Frame[] | undefined {
+    const fresh = Math.max(0, count - this.#free.length)
+    if (this.#next + fresh > FRAMES_MAX) return undefined
+    const frames: Frame[] = []
+    for (let i = 0; i < count; i++) {
+      const used = this.#free.pop()
+      if (used === undefined) frames.push(this.#next++)
+      else {
+        this.#page(used).fill(0)
+        frames.push(used)
+      }
+    }
+    return frames
+  }
+
+  free(frame: Frame): void {
+    this.#free.push(frame)
+  }
+
+  clearByte(frame: Frame, offset: number): void {
+    this.#page(frame)[offset] = 0
+  }
+
+  read(frame: Frame, offset: number, length: number): Uint8Array {
+    return this.#page(frame).slice(offset, offset + length)
+  }
+
+  write(frame: Frame, offset: number, bytes: Uint8Array): void {
+    this.#page(frame).set(bytes, offset)
+  }
+
+  /** The frames as parts of a file, side by side ones as one. */
+  parts(frames: readonly Frame[]): FilePart[] {
+    const { fd } = this.#open()
+    const parts: FilePart[] = []
+    for (let first = 0; first < frames.length; ) {
+      const start = frames[first] ?? 0
+      let count = 1
+      while (frames[first + count] === start + count) count++
+      parts.push({ fd, offset: start * PAGE_SIZE, length: count * PAGE_SIZE })
+      first += count
+    }
+    return parts
+  }
+
+  close(): void {
+    this.#windows.clear()
+    this.#arena?.close()
+  }
+
+  #open(): Arena {
+    if (!this.#arena) {
+      this.#arena = new Arena()
+      dropped.register(this, this.#arena)
+    }
+    return this.#arena
+  }
+
+  #page(frame: Frame): Uint8Array {
+    const at = Math.floor(frame / WINDOW_FRAMES)
+    let window = this.#windows.get(at)
+    if (!window) {
+      window = this.#map(at)
+      this.#windows.set(at, window)
+    }
+    const start = (frame % WINDOW_FRAMES) * PAGE_SIZE
+    return window.subarray(start, start + PAGE_SIZE)
+  }
+
+  #map(at: number): Uint8Array {
+    const { fd, ranges } = this.#open()
+    const length = WINDOW_FRAMES * PAGE_SIZE
+    const options = { prot: PROT_READ | PROT_WRITE, flags: MAP_SHARED }
+    const address = ranges.map({ fd, offset: at * length, length }, options)
+    if (address < 0) throw new XenError(address, 'mmap')
+    return ranges.view(address, length)
+  }
+}

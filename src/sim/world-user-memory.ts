@@ -1,0 +1,98 @@
+import { PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
+import type { PageStore } from '../hypervisor/page-store.ts'
+import type { Process } from '../kernel/process.ts'
+import type { UserMemory } from '../kernel/user-memory.ts'
+import { NO_FRAME, type Vma } from '../kernel/vma.ts'
+import type { Address } from '../platform.ts'
+
+/** Where the argument of a call with bytes lies: below anything that can be mapped. */
+export const ARGUMENT_ADDRESS: Address = 0x1000
+
+/** The memory of a simulated process as its kernel reaches it, page by page. */
+export class WorldUserMemory implements UserMemory {
+  readonly #process: Process
+  readonly #pages: PageStore
+  /** Bytes of anonymous memory, which is no page of the machine. */
+  readonly #anonymous: (address: Address, length: number) => Uint8Array
+  readonly #argument: Uint8Array
+
+  constructor(
+    process: Process,
+    pages: PageStore,
+    anonymous: (address: Address, length: number) => Uint8Array,
+    argument: Uint8Array = new Uint8Array(0),
+  ) {
+    this.#process = process
+    this.#pages = pages
+    this.#anonymous = anonymous
+    this.#argument = argument
+  }
+
+  read(address: Address, length: number): Uint8Array | undefined {
+    const argument = this.#inArgument(address, length)
+    if (argument) return argument.slice()
+    const bytes = new Uint8Array(length)
+    const isWhole = this.#eachPage(address, length, PROT_READ, (vma, at, done, size) => {
+      bytes.set(this.#load(vma, at, size), done)
+    })
+    return isWhole ? bytes : undefined
+  }
+
+  write(address: Address, bytes: Uint8Array): boolean {
+    const argument = this.#inArgument(address, bytes.byteLength)
+    if (argument) {
+      argument.set(bytes)
+      return true
+    }
+    return this.#eachPage(address, bytes.byteLength, PROT_WRITE, (vma, at, done, size) => {
+      this.#store(vma, at, bytes.subarray(done, done + size))
+    })
+  }
+
+  canAccess(address: Address, length: number, writable: boolean): boolean {
+    if (this.#inArgument(address, length)) return true
+    return this.#eachPage(address, length, writable ? PROT_WRITE : PROT_READ, () => {})
+  }
+
+  #inArgument(address: Address, length: number): Uint8Array | undefined {
+    const start = address - ARGUMENT_ADDRESS
+    if (start < 0 || start + length > this.#argument.byteLength) return undefined
+    return this.#argument.subarray(start, start + length)
+  }
+
+  /** Visits the part in each page; false at the first that is missing or lacks the right. */
+  #eachPage(
+    address: Address,
+    length: number,
+    right: number,
+    visit: (vma: Vma, at: Address, done: number, size: number) => void,
+  ): boolean {
+    for (let done = 0; done < length; ) {
+      const at = address + done
+      const vma = this.#process.vma(at)
+      if (!vma || !allows(vma, at, right)) return false
+      const size = Math.min(length - done, PAGE_SIZE - (at % PAGE_SIZE))
+      visit(vma, at, done, size)
+      done += size
+    }
+    return true
+  }
+
+  #load(vma: Vma, at: Address, size: number): Uint8Array {
+    if (!vma.backing) return this.#anonymous(at, size)
+    return this.#pages.read(vma.backing.frame(vma.pageAt(at)), at % PAGE_SIZE, size)
+  }
+
+  #store(vma: Vma, at: Address, bytes: Uint8Array): void {
+    if (!vma.backing) this.#anonymous(at, bytes.byteLength).set(bytes)
+    else this.#pages.write(vma.backing.frame(vma.pageAt(at)), at % PAGE_SIZE, bytes)
+  }
+}
+
+function allows(vma: Vma, at: Address, right: number): boolean {
+  // PROT_WRITE alone is readable on x86.
+  const isAllowed = right === PROT_READ ? vma.prot !== 0 : (vma.prot & right) !== 0
+  if (!isAllowed || !vma.backing) return isAllowed
+  return vma.backing.frame(vma.pageAt(at)) !== NO_FRAME
+}
