@@ -1,0 +1,126 @@
+import { isRealDomid } from '../abi/domid.ts'
+import type { ProfileName } from '../kernel/profiles.ts'
+import { isProfileName, PROFILE_NAMES } from '../kernel/profiles.ts'
+import type { Server } from './server.ts'
+
+/** An order on the control socket: plain JSON, one object. */
+export type Order =
+  | { readonly order: 'status' }
+  | { readonly order: 'stop' }
+  | { readonly order: 'domain'; readonly domid?: number; readonly kernel?: ProfileName }
+  | { readonly order: 'destroy'; readonly domid: number }
+  | {
+      readonly order: 'set'
+      readonly domid: number
+      readonly limit: string
+      readonly value: number
+    }
+  | { readonly order: 'advance'; readonly ms: number }
+  | { readonly order: 'leftovers' }
+
+export interface DomainStatus {
+  readonly domid: number
+  readonly kind: string
+  readonly kernel: string
+  readonly pids: readonly number[]
+  readonly limits: Readonly<Record<string, number>>
+}
+
+export interface HostStatus {
+  readonly pid: number
+  readonly directory: string
+  readonly kernel: string
+  readonly clock: string
+  readonly domains: readonly DomainStatus[]
+}
+
+/** The answer to an order: what was asked for, or one sentence that says what was wrong. */
+export type OrderAnswer = { readonly ok: unknown } | { readonly error: string }
+
+/** Carries out an order. What it is given may be any JSON at all. */
+export function administer(server: Server, request: unknown): OrderAnswer {
+  if (typeof request !== 'object' || request === null) return { error: 'an order is an object' }
+  const order = request as Record<string, unknown>
+  switch (order['order']) {
+    case 'status':
+      return { ok: statusOf(server) }
+    case 'stop':
+      server.stop()
+      return { ok: true }
+    case 'domain':
+      return makeDomain(server, order)
+    case 'destroy':
+      return withDomid(order, domid =>
+        server.destroy(domid) ? { ok: true } : { error: `there is no domain ${domid}` },
+      )
+    case 'set':
+      return setLimit(server, order)
+    case 'advance':
+      return advance(server, order['ms'])
+    case 'leftovers':
+      return { ok: server.machine.leftovers() }
+    default:
+      return { error: `unknown order ${JSON.stringify(order['order'])}` }
+  }
+}
+
+function statusOf(server: Server): HostStatus {
+  const domains = [...server.machine.domains()].map(domain => ({
+    domid: domain.domid,
+    kind: domain.kind,
+    kernel: domain.profile.name,
+    pids: [...domain.processes].map(({ pid }) => pid),
+    limits: { ...domain.limits },
+  }))
+  const { directory, kernel, clock } = server.options
+  return { pid: process.pid, directory, kernel, clock, domains }
+}
+
+function withDomid(
+  order: Record<string, unknown>,
+  then: (domid: number) => OrderAnswer,
+): OrderAnswer {
+  const domid = order['domid']
+  if (typeof domid !== 'number' || !isRealDomid(domid)) {
+    return { error: `${JSON.stringify(domid)} is no domid: 0 to 32751 are` }
+  }
+  return then(domid)
+}
+
+function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer {
+  const kernel = order['kernel'] as string | undefined
+  if (kernel !== undefined && !isProfileName(kernel)) {
+    return { error: `no kernel ${JSON.stringify(kernel)}; there are ${PROFILE_NAMES.join(', ')}` }
+  }
+  const options = kernel === undefined ? {} : { kernel }
+  if (order['domid'] === undefined) return { ok: server.domain(undefined, options).domid }
+  return withDomid(order, domid => ({ ok: server.domain(domid, options).domid }))
+}
+
+function setLimit(server: Server, order: Record<string, unknown>): OrderAnswer {
+  return withDomid(order, domid => {
+    const domain = server.machine.domain(domid)
+    const limits = domain?.limits as unknown as Record<string, number> | undefined
+    const { limit, value } = order
+    if (!limits) return { error: `there is no domain ${domid}` }
+    if (typeof limit !== 'string' || !Object.hasOwn(limits, limit)) {
+      return {
+        error: `no limit ${JSON.stringify(limit)}; there are ${Object.keys(limits).join(', ')}`,
+      }
+    }
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < 0) {
+      return { error: `${limit} takes a whole number from 0 up, not ${JSON.stringify(value)}` }
+    }
+    limits[limit] = value
+    return { ok: value }
+  })
+}
+
+function advance(server: Server, ms: unknown): OrderAnswer {
+  if (server.options.clock !== 'manual') return { error: 'the clock of this host is real' }
+  if (typeof ms !== 'number' || !(ms >= 0 && ms <= 86_400_000)) {
+    return { error: `advance takes 0 to 86400000 ms, not ${JSON.stringify(ms)}` }
+  }
+  server.clock.advance(ms)
+  return { ok: server.clock.now() }
+}

@@ -1,0 +1,297 @@
+import { argumentSize, type DeviceName, ioctlName, portBytes } from '../abi/devices.ts'
+import { ERRNO } from '../abi/errno.ts'
+import {
+  decodeU32,
+  EVTCHN_BIND_STATIC,
+  EVTCHN_NOTIFY,
+  EVTCHN_RESET,
+  EVTCHN_UNBIND,
+} from '../abi/evtchn.ts'
+import { decodeVaddr, GNTDEV_GET_OFFSET_FOR_VADDR } from '../abi/gntdev.ts'
+import { ClosedError, type ErrorFacts, XenError } from '../base/errors.ts'
+import { Waiters } from '../base/waiters.ts'
+import { writeMemory } from '../native/mappings.ts'
+import { Poller } from '../native/poller.ts'
+import { POLLIN, poll } from '../native/waiting.ts'
+import type { Access, Address, Device, MmapOptions, Readiness, Result } from '../platform.ts'
+import { EventClient } from './event-client.ts'
+import { gather, gatherCopy, isCopy } from './gather.ts'
+import type { HostPlatform } from './host-platform.ts'
+import { nextMappingStart } from './own-maps.ts'
+import { decodeWrites, encodeRanges, type MemoryRange } from './snapshot.ts'
+import { type BodyReader, BodyWriter, OP } from './wire.ts'
+
+/** Where an argument given as bytes lies for the host: above all of user space. */
+const ARGUMENT_ADDRESS = 2 ** 48
+
+/** How long a blocking read sleeps before it looks whether the host still lives. */
+const BLOCKING_READ_TURN_MS = 500
+
+/** An open file description of this process: what its descriptors share. */
+export class OpenFile {
+  readonly name: DeviceName
+  readonly access: Access
+  readonly nonblock: boolean
+  readonly events: EventClient | undefined
+  readonly waiters: Waiters
+  readonly #platform: HostPlatform
+  #poller: Poller | undefined
+  #isReferenced = true
+  #descriptors = 0
+
+  constructor(
+    platform: HostPlatform,
+    name: DeviceName,
+    access: Access,
+    nonblock: boolean,
+    fd: number,
+  ) {
+    this.#platform = platform
+    this.name = name
+    this.access = access
+    this.nonblock = nonblock
+    this.waiters = new Waiters(isWaiting => this.#watch(isWaiting))
+    if (name !== 'evtchn') return
+    this.events = new EventClient(platform.socket, platform.writers, fd, () => this.waiters.wake())
+  }
+
+  opened(): void {
+    this.#descriptors++
+  }
+
+  closed(): void {
+    if (--this.#descriptors > 0) return
+    this.waiters.fail(new ClosedError(`/dev/xen/${this.name}`))
+    this.#poller?.close()
+    this.events?.close()
+  }
+
+  ref(isReferenced: boolean): void {
+    this.#isReferenced = isReferenced
+    if (isReferenced) this.#poller?.ref()
+    else this.#poller?.unref()
+  }
+
+  #watch(isWaiting: boolean): void {
+    if (!this.events) return
+    if (!isWaiting) {
+      this.#poller?.disarm()
+      return
+    }
+    this.#poller ??= new Poller(this.events.epoll, () => this.#look())
+    if (!this.#isReferenced) this.#poller.unref()
+    this.#poller.arm()
+  }
+
+  /** Something arrived in an inbox: it may wake the waiters, or be a hostile sender's nothing. */
+  #look(): void {
+    if (this.#platform.socket.isDead) return
+    this.events?.drain()
+    if (this.waiters.isWaiting) this.#poller?.arm()
+  }
+}
+
+/** A descriptor of a device of the simulated machine. */
+export class HostDevice implements Device {
+  readonly name: DeviceName
+  readonly fd: number
+  readonly #platform: HostPlatform
+  readonly #file: OpenFile
+  #isClosed = false
+
+  constructor(platform: HostPlatform, file: OpenFile, fd: number) {
+    this.#platform = platform
+    this.#file = file
+    this.name = file.name
+    this.fd = fd
+    file.opened()
+  }
+
+  ioctl(number: number, argument?: Uint8Array | Address): Result {
+    this.#assertOpen()
+    if (typeof argument === 'number') return this.#ioctlAt(number, argument)
+    const given = argument ?? new Uint8Array(0)
+    const copy = given.slice()
+    const size = argumentSize(this.name, number, copy)
+    if (copy.byteLength < size) {
+      throw new RangeError(
+        `${ioctlName(this.name, number)} touches ${size} bytes, the buffer has ${copy.byteLength}`,
+      )
+    }
+    if (number === GNTDEV_GET_OFFSET_FOR_VADDR && this.name === 'gntdev') {
+      if (!this.#reachesDevice(decodeVaddr(copy))) return -ERRNO.EINVAL
+    }
+    const ranges: MemoryRange[] =
+      size === 0 ? [] : [{ address: ARGUMENT_ADDRESS, bytes: copy, writable: true }]
+    if (isCopy(this.name, number)) ranges.unshift(...gatherCopy(copy))
+    return this.#call(number, ARGUMENT_ADDRESS, ranges, (address, bytes) => {
+      if (address >= ARGUMENT_ADDRESS) given.set(bytes, address - ARGUMENT_ADDRESS)
+      else writeMemory(address, bytes)
+    })
+  }
+
+  mmap(options: MmapOptions): Address | Result {
+    this.#assertOpen()
+    return this.#platform.memory.mmapDevice(this.fd, options)
+  }
+
+  read(into: Uint8Array): Result {
+    this.#assertOpen()
+    const { events, access, nonblock } = this.#file
+    if (access === 'write') return -ERRNO.EBADF
+    if (!events) return -ERRNO.EINVAL
+    for (;;) {
+      if (this.#platform.socket.isDead) return -ERRNO.EHOSTDOWN
+      events.drain()
+      const result = events.ring.read(into)
+      if (result !== -ERRNO.EAGAIN || nonblock) return result
+      const woken = poll(events.epoll, POLLIN, BLOCKING_READ_TURN_MS)
+      if (woken < 0 && woken !== -ERRNO.EINTR) return woken
+    }
+  }
+
+  write(from: Uint8Array): Result {
+    this.#assertOpen()
+    const { events, access } = this.#file
+    if (access === 'read') return -ERRNO.EBADF
+    if (!events) return -ERRNO.EINVAL
+    if (this.#platform.socket.isDead) return -ERRNO.EHOSTDOWN
+    events.drain()
+    return events.ring.write(from.subarray(0, portBytes(from.byteLength)))
+  }
+
+  poll(): Readiness {
+    this.#assertOpen()
+    const { events } = this.#file
+    if (!events) return { in: true, out: true, err: false }
+    events.drain()
+    const { isReadable, hasOverflowed } = events.ring
+    return { in: isReadable, out: !hasOverflowed, err: hasOverflowed }
+  }
+
+  async ready(signal?: AbortSignal): Promise<void> {
+    this.#assertOpen()
+    signal?.throwIfAborted()
+    if (this.#platform.socket.isDead) throw this.#down()
+    const { in: readable, err } = this.poll()
+    if (readable || err) return
+    await this.#file.waiters.wait(signal)
+  }
+
+  ref(): void {
+    this.#file.ref(true)
+  }
+
+  unref(): void {
+    this.#file.ref(false)
+  }
+
+  dup(): Device | Result {
+    this.#assertOpen()
+    const request = new BodyWriter().u32(this.fd).finish()
+    const { result } = this.#platform.socket.call(OP.dup, request)
+    if (result < 0) return result
+    return this.#platform.adopt(new HostDevice(this.#platform, this.#file, result))
+  }
+
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#platform.release(this)
+    this.#platform.socket.call(OP.close, new BodyWriter().u32(this.fd).finish())
+    this.#file.closed()
+  }
+
+  explain(): ErrorFacts | undefined {
+    const { socket } = this.#platform
+    if (socket.isDead) return socket.death
+    const { result, body } = socket.call(OP.explain, new BodyWriter().u32(this.fd).finish())
+    if (result < 0) return undefined
+    return (JSON.parse(body.text()) as ErrorFacts | null) ?? undefined
+  }
+
+  hostDied(): void {
+    this.#file.waiters.fail(this.#down())
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new ClosedError(`/dev/xen/${this.name}`)
+  }
+
+  #down(): XenError {
+    return new XenError(-ERRNO.EHOSTDOWN, `poll ${this.name}`, this.#platform.socket.death ?? {})
+  }
+
+  #ioctlAt(number: number, argument: Address): Result {
+    if (this.name === 'gntdev' && number === GNTDEV_GET_OFFSET_FOR_VADDR) {
+      const [head] = gather(this.name, number, argument)
+      if (head && head.bytes.byteLength >= 8 && !this.#reachesDevice(decodeVaddr(head.bytes))) {
+        return -ERRNO.EINVAL
+      }
+    }
+    return this.#call(number, argument, gather(this.name, number, argument), writeMemory)
+  }
+
+  #call(
+    number: number,
+    argument: Address,
+    ranges: readonly MemoryRange[],
+    store: (address: Address, bytes: Uint8Array) => void,
+  ): Result {
+    const { events } = this.#file
+    events?.drain()
+    if (events && (number === EVTCHN_NOTIFY || number === EVTCHN_RESET)) {
+      if (this.#platform.socket.isDead) return -ERRNO.EHOSTDOWN
+      return this.#local(number, ranges)
+    }
+    const request = new BodyWriter()
+      .u32(this.fd)
+      .u32(number >>> 0)
+      .u64(argument)
+    encodeRanges(request, ranges)
+    const reply = this.#platform.socket.call(OP.ioctl, request.finish())
+    const { result, body } = reply
+    if (result === -ERRNO.EHOSTDOWN && this.#platform.socket.isDead) return result
+    for (const { address, bytes } of decodeWrites(body)) store(address, bytes)
+    this.#prepareChunks(body)
+    if (!events) return result
+    if (body.u32() === 1) {
+      const port = number === EVTCHN_BIND_STATIC ? firstWord(ranges) : result
+      events.bound(port, reply)
+    } else if (number === EVTCHN_UNBIND && result === 0) events.unbound(firstWord(ranges))
+    return result
+  }
+
+  /** The two calls that never reach the host. */
+  #local(number: number, ranges: readonly MemoryRange[]): Result {
+    const events = this.#file.events as EventClient
+    if (number === EVTCHN_RESET) {
+      events.ring.reset()
+      return 0
+    }
+    if ((ranges[0]?.bytes.byteLength ?? 0) < 4) return -ERRNO.EFAULT
+    return events.notify(firstWord(ranges))
+  }
+
+  /** Chunks of new read-only grants: our own mapping of them must come before their seal. */
+  #prepareChunks(body: BodyReader): void {
+    for (let left = body.u32(); left > 0; left--) this.#platform.memory.chunks.prepare(body.u32())
+  }
+
+  /**
+   * GET_OFFSET_FOR_VADDR looks at the first mapping of the process that ends above the address. The
+   * host knows only those of the devices; whether another one lies before them, this process knows.
+   */
+  #reachesDevice(vaddr: Address): boolean {
+    const { memory } = this.#platform
+    if (memory.isDevice(vaddr)) return true
+    const start = nextMappingStart(vaddr)
+    return start !== undefined && memory.isDevice(Math.max(start, vaddr))
+  }
+}
+
+/** The u32 that an event channel's call takes first. */
+function firstWord(ranges: readonly MemoryRange[]): number {
+  const bytes = ranges[0]?.bytes
+  return bytes && bytes.byteLength >= 4 ? decodeU32(bytes) : 0
+}

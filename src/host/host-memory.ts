@@ -1,0 +1,123 @@
+import { ERRNO } from '../abi/errno.ts'
+import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
+import { Ranges } from '../memory/ranges.ts'
+import type { Address, Memory, MmapOptions, Result } from '../platform.ts'
+import type { CallSocket } from './call-socket.ts'
+import { ChunkCache, countRuns } from './chunk-cache.ts'
+import { DeviceRanges } from './device-ranges.ts'
+import { BodyWriter, OP } from './wire.ts'
+
+/** A device's mapping in this process: the chunks it shows, until its last page is gone. */
+interface Mapping {
+  readonly chunks: readonly number[]
+  pages: number
+}
+
+/**
+ * The memory of a client: real addresses of this process. What the devices map is a run of memfd
+ * pages that the host names; what changes there is told to the host, which keeps this process's
+ * mappings as a kernel would.
+ */
+export class HostMemory implements Memory {
+  readonly ranges: Ranges = new Ranges()
+  readonly chunks: ChunkCache
+  readonly #socket: CallSocket
+  readonly #devices = new DeviceRanges<Mapping>()
+
+  constructor(socket: CallSocket) {
+    this.#socket = socket
+    this.chunks = new ChunkCache(socket)
+  }
+
+  alloc(length: number, at?: Address): Address | Result {
+    if (at !== undefined) {
+      const result = this.#leave(at, length)
+      if (result < 0) return result
+    }
+    return this.ranges.alloc(length, at)
+  }
+
+  munmap(address: Address, length: number): Result {
+    const result = this.ranges.munmap(address, length)
+    return result < 0 ? result : this.#leave(address, length)
+  }
+
+  protect(address: Address, length: number, prot: number): Result {
+    if (!this.#devices.overlaps(address, address + length)) {
+      return this.ranges.protect(address, length, prot)
+    }
+    const request = new BodyWriter().u64(address).u64(length).u32(prot).finish()
+    const { result, body } = this.#socket.call(OP.protect, request)
+    if (result < 0) return result
+    for (let left = body.u32(); left > 0; left--) {
+      // The kernel took this page away: nobody's memory is there now.
+      this.ranges.alloc(PAGE_SIZE, body.u64())
+    }
+    return this.ranges.protect(address, length, prot)
+  }
+
+  view(address: Address, length: number): Uint8Array {
+    return this.ranges.view(address, length)
+  }
+
+  addressOf(view: Uint8Array): Address {
+    return this.ranges.addressOf(view)
+  }
+
+  /** Whether an address lies in a mapping of a device. */
+  isDevice(address: Address): boolean {
+    return this.#devices.at(address) !== undefined
+  }
+
+  /** mmap of a device: the host's driver decides, and names the pages. */
+  mmapDevice(fd: number, { offset, length, prot, flags, at }: MmapOptions): Address | Result {
+    const bytes = pagesOf(length) * PAGE_SIZE
+    const isSound = Number.isSafeInteger(length) && length > 0
+    const address = at ?? (isSound ? this.ranges.reserve(bytes) : 0)
+    if (address < 0) return address
+    const request = new BodyWriter().u32(fd).u64(address).u64(offset).u64(length)
+    const { result, body } = this.#socket.call(OP.mmap, request.u32(prot).u32(flags).finish())
+    if (result < 0) {
+      if (at === undefined && isSound) this.ranges.munmap(address, bytes)
+      return result
+    }
+    if (at !== undefined) this.#forget(address, address + bytes)
+    const places = Array.from({ length: body.u32() }, () => ({
+      chunk: body.u32(),
+      slot: body.u32(),
+    }))
+    const chunks: number[] = []
+    this.#devices.add(address, address + bytes, { chunks, pages: places.length })
+    const mapped = this.ranges.mapBy(bytes, countRuns(places), address, start =>
+      this.chunks.map(start, places, prot, chunks),
+    )
+    if (mapped < 0) this.munmap(address, bytes)
+    return mapped
+  }
+
+  close(): void {
+    this.ranges.close()
+    this.chunks.close()
+  }
+
+  /** Tells the host that a run is no longer mapped here, if any of it was a device's. */
+  #leave(address: Address, length: number): Result {
+    const end = address + pagesOf(length) * PAGE_SIZE
+    if (!this.#devices.overlaps(address, end)) return 0
+    this.#forget(address, end)
+    const request = new BodyWriter()
+      .u64(address)
+      .u64(end - address)
+      .finish()
+    const { result } = this.#socket.call(OP.munmap, request)
+    // The pages are gone from here whether or not somebody is there to be told.
+    return result === -ERRNO.EHOSTDOWN ? 0 : result
+  }
+
+  #forget(start: Address, end: Address): void {
+    for (const { start: from, end: to, value } of this.#devices.remove(start, end)) {
+      value.pages -= (Math.min(to, end) - Math.max(from, start)) / PAGE_SIZE
+      if (value.pages === 0) this.chunks.release(value.chunks)
+    }
+  }
+}

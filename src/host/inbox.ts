@@ -1,0 +1,103 @@
+import { ERRNO } from '../abi/errno.ts'
+import { XenError } from '../base/errors.ts'
+import { exchange, or, store } from '../memory/atomics.ts'
+import { close, O_NONBLOCK, O_RDONLY, O_WRONLY, open, pipe, write } from '../native/files.ts'
+import { LINK_SLOTS } from './limits.ts'
+import { type Memfd, readOnlyMemfd, sealedMemfd } from './memfd.ts'
+
+/** Slot 0 of the state words is no port: nonzero says that a message did not fit the pipe. */
+export const LOOK_AT_ALL = 0
+
+/**
+ * Where one sending domain reaches one evtchn descriptor:
+ *
+ *     pipe          u32 port numbers, at most one in flight for each port
+ *     states        a word for each slot: MASKED, PENDING (receiver, senders and host write)
+ *     connections   a word for each slot: number of the present connection, 0 for none (host writes)
+ *
+ * The host keeps both ends of the pipe, so that a writer never meets SIGPIPE and a reader never an
+ * end of file; everybody else opens an end anew, since O_NONBLOCK belongs to the open description
+ * and must not be somebody else's to clear.
+ */
+export class Inbox {
+  readonly id: number
+  /** The domain that sends here. */
+  readonly sender: number
+  readonly statesMemfd: Memfd
+  readonly connectionsMemfd: Memfd
+  readonly #connections: Uint32Array
+  readonly states: Uint32Array
+  readonly #ends: [number, number]
+  readonly #free: number[] = []
+  /** The one descriptor that reads here has its ends. */
+  isDelivered = false
+  #highWater = 1
+  #used = 0
+
+  constructor(id: number, sender: number) {
+    this.id = id
+    this.sender = sender
+    const ends = pipe(O_NONBLOCK)
+    if (typeof ends === 'number') throw new XenError(ends, 'pipe2')
+    this.#ends = ends
+    this.statesMemfd = ok(sealedMemfd('interdom-states', LINK_SLOTS * 4))
+    this.connectionsMemfd = ok(readOnlyMemfd('interdom-connections', LINK_SLOTS * 4))
+    this.states = this.statesMemfd.words
+    this.#connections = this.connectionsMemfd.words
+  }
+
+  get isEmpty(): boolean {
+    return this.#used === 0
+  }
+
+  takeSlot(): number {
+    const slot = this.#free.pop() ?? this.#highWater++
+    if (slot >= LINK_SLOTS) throw new XenError(-ERRNO.ENOSPC, 'event channel slot')
+    this.#used++
+    exchange(this.states, slot, 0)
+    return slot
+  }
+
+  freeSlot(slot: number): void {
+    exchange(this.states, slot, 0)
+    this.#free.push(slot)
+    this.#used--
+  }
+
+  setConnection(slot: number, serial: number): void {
+    store(this.#connections, slot, serial)
+  }
+
+  /** One message, written for a domain that can no longer write it itself. */
+  post(message: Uint8Array): void {
+    postTo(this.#ends[1], this.states, message)
+  }
+
+  /** A descriptor of an end of the pipe with an open description of its own. */
+  openEnd(end: 'read' | 'write'): number {
+    const flags = (end === 'read' ? O_RDONLY : O_WRONLY) | O_NONBLOCK
+    const fd = open(`/proc/self/fd/${this.#ends[end === 'read' ? 0 : 1]}`, flags)
+    if (fd < 0) throw new XenError(fd, 'open inbox')
+    return fd
+  }
+
+  close(): void {
+    close(this.#ends[0])
+    close(this.#ends[1])
+    this.statesMemfd.close()
+    this.connectionsMemfd.close()
+  }
+}
+
+/**
+ * Writes a port number into an inbox. A pipe holds 16384 of them and each port has one in flight at
+ * most, so it is full only when somebody floods it: then the receiver is told to look at all.
+ */
+export function postTo(pipeEnd: number, states: Uint32Array, message: Uint8Array): void {
+  if (write(pipeEnd, message) === -ERRNO.EAGAIN) or(states, LOOK_AT_ALL, 1)
+}
+
+function ok(memfd: Memfd | number): Memfd {
+  if (typeof memfd === 'number') throw new XenError(memfd, 'memfd_create')
+  return memfd
+}

@@ -1,0 +1,10 @@
+/**
+ * The host: a simulated machine made of processes. `HostPlatform` is a process of a domain of it;
+ * the rest starts, asks and stops it.
+ */
+export type { DomainStatus, HostStatus, Order } from './administration.ts'
+export { type ConnectHostOptions, connectHost, ensureHost } from './connect-host.ts'
+export { hostDirectory } from './directory.ts'
+export { HostPlatform, type HostPlatformOptions } from './host-platform.ts'
+export { giveOrder } from './orders.ts'
+export { type HostOptions, spawnHost } from './spawn-host.ts'

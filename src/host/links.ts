@@ -1,0 +1,132 @@
+import { encodeU32 } from '../abi/evtchn.ts'
+import type { EventQueue, PortPeer } from '../kernel/event-queue.ts'
+import type { EvtchnFile } from '../kernel/evtchn.ts'
+import { Inbox } from './inbox.ts'
+import { SharedPortBits } from './shared-port-bits.ts'
+
+/** A bound port, with the place in shared memory where it is sent to. */
+export interface PortEntry {
+  readonly domid: number
+  readonly port: number
+  readonly file: EvtchnFile
+  readonly inbox: Inbox
+  readonly slot: number
+  readonly bits: SharedPortBits
+  /** What it is connected to, and the number of that connection: 0 while there is none. */
+  peer: { domid: number; port: number } | undefined
+  serial: number
+}
+
+/**
+ * All event channels of the machine as shared memory and pipes: the receiving halves that the
+ * hypervisor's model speaks to, and the one place where a port is found by its name. The host only
+ * sends through them for the dead (unmap notifications); the living notify each other.
+ */
+export class Links {
+  readonly #ports = new Map<string, PortEntry>()
+  #nextInbox = 1
+  #nextSerial = 1
+
+  /** The receiving half of a new evtchn descriptor; given to the model as its queue factory. */
+  readonly queue = (file: EvtchnFile): EventQueue => new LinkQueue(this, file)
+
+  find(domid: number, port: number): PortEntry | undefined {
+    return this.#ports.get(`${domid}:${port}`)
+  }
+
+  /** BIND_STATIC can name a port that another descriptor has: the first one keeps the name. */
+  add(entry: PortEntry): void {
+    const name = `${entry.domid}:${entry.port}`
+    if (!this.#ports.has(name)) this.#ports.set(name, entry)
+  }
+
+  remove(entry: PortEntry): void {
+    const name = `${entry.domid}:${entry.port}`
+    if (this.#ports.get(name) === entry) this.#ports.delete(name)
+  }
+
+  inboxId(): number {
+    return this.#nextInbox++
+  }
+
+  serial(): number {
+    const serial = this.#nextSerial
+    this.#nextSerial = serial === 0xffffffff ? 1 : serial + 1
+    return serial
+  }
+
+  get size(): number {
+    return this.#ports.size
+  }
+}
+
+/** The receiving half of one descriptor: an inbox for each domain that may send to it. */
+class LinkQueue implements EventQueue {
+  readonly #links: Links
+  readonly #file: EvtchnFile
+  readonly #inboxes = new Map<number, Inbox>()
+  readonly #entries = new Map<number, PortEntry>()
+
+  constructor(links: Links, file: EvtchnFile) {
+    this.#links = links
+    this.#file = file
+  }
+
+  bound(port: number, peer: PortPeer): void {
+    // Virtual interrupts and static ports have no sender of their own: the domain itself stands in.
+    const sender = 'domid' in peer ? peer.domid : this.#file.domid
+    let inbox = this.#inboxes.get(sender)
+    if (!inbox) {
+      inbox = new Inbox(this.#links.inboxId(), sender)
+      this.#inboxes.set(sender, inbox)
+    }
+    const slot = inbox.takeSlot()
+    const entry: PortEntry = {
+      domid: this.#file.domid,
+      port,
+      file: this.#file,
+      inbox,
+      slot,
+      bits: new SharedPortBits(inbox.states, slot),
+      peer: undefined,
+      serial: 0,
+    }
+    this.#entries.set(port, entry)
+    this.#links.add(entry)
+    if (peer.kind === 'interdomain') this.connected(port, peer.domid, peer.port)
+  }
+
+  connected(port: number, peerDomid: number, peerPort: number): void {
+    const entry = this.#entries.get(port)
+    if (!entry) return
+    entry.peer = { domid: peerDomid, port: peerPort }
+    entry.serial = this.#links.serial()
+    entry.inbox.setConnection(entry.slot, entry.serial)
+  }
+
+  disconnected(port: number): void {
+    const entry = this.#entries.get(port)
+    if (!entry) return
+    entry.peer = undefined
+    entry.serial = 0
+    entry.inbox.setConnection(entry.slot, 0)
+  }
+
+  unbound(port: number): void {
+    const entry = this.#entries.get(port)
+    if (!entry) return
+    this.disconnected(port)
+    this.#entries.delete(port)
+    this.#links.remove(entry)
+    entry.inbox.freeSlot(entry.slot)
+    if (entry.inbox.isEmpty) {
+      entry.inbox.close()
+      this.#inboxes.delete(entry.inbox.sender)
+    }
+  }
+
+  raise(port: number): void {
+    const entry = this.#entries.get(port)
+    if (entry?.bits.send()) entry.inbox.post(encodeU32(port))
+  }
+}

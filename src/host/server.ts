@@ -1,0 +1,264 @@
+import { existsSync, unlinkSync, writeSync } from 'node:fs'
+import { ERRNO } from '../abi/errno.ts'
+import { ManualClock } from '../base/clock.ts'
+import { ProtocolError, XenError } from '../base/errors.ts'
+import type { Domain } from '../kernel/domain.ts'
+import { Machine } from '../kernel/machine.ts'
+import type { ProfileName } from '../kernel/profiles.ts'
+import { close } from '../native/files.ts'
+import * as sockets from '../native/sockets.ts'
+import { MSG_DONTWAIT } from '../native/sockets.ts'
+import { EpollEvents, epoll, epollAdd, epollDelete, POLLIN } from '../native/waiting.ts'
+import { administer } from './administration.ts'
+import { ChunkStore } from './chunk-store.ts'
+import { controlPath, domainPath } from './directory.ts'
+import { LOOP_EVENTS_MAX } from './limits.ts'
+import { Links } from './links.ts'
+import { type Received, receiveFramed, sendFramed } from './message-socket.ts'
+import { type Answer, Session } from './session.ts'
+import { BodyReader, BodyWriter, OP } from './wire.ts'
+
+export interface ServerOptions {
+  readonly directory: string
+  readonly kernel: ProfileName
+  readonly limits: Readonly<Record<string, number>>
+  /** `manual`: the time of the drivers' timers stands still until it is advanced. */
+  readonly clock: 'real' | 'manual'
+  /** Leave after so long without a client; 0 stays for ever. Milliseconds. */
+  readonly idleMs: number
+}
+
+/**
+ * The host: one machine, its domains' sockets, and a loop that answers one request at a time. It
+ * never waits for a client: a reply that does not fit a client's socket ends that client.
+ */
+export class Server {
+  readonly options: ServerOptions
+  readonly clock: ManualClock = new ManualClock()
+  readonly chunks: ChunkStore = new ChunkStore()
+  readonly links: Links = new Links()
+  readonly machine: Machine
+  readonly sessions: Map<number, Session> = new Map<number, Session>()
+  readonly #epoll: number
+  readonly #handlers = new Map<number, () => void>()
+  readonly #listeners = new Map<number, number>()
+  /** Our ends of the lifelines, by the session's socket. */
+  readonly #lifelines = new Map<number, number>()
+  readonly #startedAt = performance.now()
+  #idleSince = performance.now()
+  #isStopping = false
+
+  constructor(options: ServerOptions) {
+    this.options = options
+    this.machine = new Machine({
+      pages: this.chunks,
+      clock: this.clock,
+      eventQueue: this.links.queue,
+    })
+    this.#epoll = epoll()
+    if (this.#epoll < 0) throw new XenError(this.#epoll, 'epoll_create1')
+    this.#listen(controlPath(options.directory), () => undefined)
+  }
+
+  /** Runs until told to stop: by `stop()`, or by bytes on the descriptor `stopFd`. */
+  run(stopFd: number): void {
+    this.#watch(stopFd, () => this.stop())
+    const events = new EpollEvents(LOOP_EVENTS_MAX)
+    while (!this.#isStopping) {
+      const count = events.wait(this.#epoll, this.#timeout())
+      this.#tick()
+      for (let i = 0; i < count; i++) this.#handlers.get(events.data(i))?.()
+      if (this.#isIdleForLong()) this.stop()
+    }
+    this.#close()
+  }
+
+  stop(): void {
+    this.#isStopping = true
+  }
+
+  /** The domain and its socket, made on first use. */
+  domain(domid: number | undefined, options: { kernel?: ProfileName } = {}): Domain {
+    const existing = domid === undefined ? undefined : this.machine.domain(domid)
+    if (existing && !existing.isDying) return existing
+    const domain = this.machine.createDomain({
+      ...(domid === undefined ? {} : { domid }),
+      profile: options.kernel ?? this.options.kernel,
+      limits: this.options.limits,
+    })
+    const socket = this.#listen(domainPath(this.options.directory, domain.domid), () => domain)
+    this.#listeners.set(domain.domid, socket)
+    return domain
+  }
+
+  /** Destroys a domain as `xl destroy` does: its processes end without byte or event. */
+  destroy(domid: number): boolean {
+    const domain = this.machine.domain(domid)
+    if (!domain) return false
+    this.machine.destroyDomain(domid)
+    for (const [socket, session] of this.sessions) {
+      if (session.domain === domain) this.#drop(socket)
+    }
+    const listener = this.#listeners.get(domid)
+    if (listener !== undefined) this.#unlisten(domid, listener)
+    return true
+  }
+
+  #listen(path: string, domain: () => Domain | undefined): number {
+    const socket = sockets.socket(sockets.SOCK_SEQPACKET | sockets.SOCK_NONBLOCK)
+    if (existsSync(path)) unlinkSync(path)
+    for (const result of [socket, sockets.bind(socket, path), sockets.listen(socket, 128)]) {
+      if (result < 0) throw new XenError(result, 'listen', { path })
+    }
+    this.#watch(socket, () => {
+      for (;;) {
+        const client = sockets.accept(socket, sockets.SOCK_NONBLOCK)
+        if (client < 0) return
+        const owner = domain()
+        if (owner) this.#admit(client, owner)
+        else this.#admitAdministrator(client)
+      }
+    })
+    return socket
+  }
+
+  #unlisten(domid: number, socket: number): void {
+    this.#listeners.delete(domid)
+    this.#unwatch(socket)
+    const path = domainPath(this.options.directory, domid)
+    if (existsSync(path)) unlinkSync(path)
+  }
+
+  #admit(client: number, domain: Domain): void {
+    const peer = sockets.peerCredentials(client)
+    if (typeof peer === 'number' || domain.isDying) {
+      close(client)
+      return
+    }
+    const session = new Session(this, domain, peer.pid)
+    this.sessions.set(client, session)
+    this.#watch(client, () =>
+      this.#serve(client, ({ header, body }) =>
+        session.handle(header.op, body, () => this.#lifeline(client)),
+      ),
+    )
+  }
+
+  #admitAdministrator(client: number): void {
+    this.#watch(client, () =>
+      this.#serve(client, ({ header, body }) => {
+        if (header.op !== OP.admin) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not an order')
+        const answer = administer(this, JSON.parse(body.text()))
+        return { result: 0, body: new BodyWriter().text(JSON.stringify(answer)).finish() }
+      }),
+    )
+  }
+
+  /** Answers every request that waits on a client's socket; one that is none ends the client. */
+  #serve(
+    client: number,
+    handle: (request: { header: Received['header']; body: BodyReader }) => Answer,
+  ): void {
+    try {
+      for (let i = 0; i < LOOP_EVENTS_MAX; i++) {
+        const request = receiveFramed(client, MSG_DONTWAIT)
+        if (request === -ERRNO.EAGAIN) return
+        if (request === undefined || typeof request === 'number') {
+          this.#drop(client)
+          return
+        }
+        for (const fd of request.fds) close(fd)
+        const answer = handle({ header: request.header, body: new BodyReader(request.body) })
+        if (!this.#reply(client, request.header, answer)) {
+          this.#drop(client)
+          return
+        }
+      }
+    } catch (error) {
+      this.#drop(client)
+      const reason = error instanceof Error ? error.message : String(error)
+      // Not console: its lines would wait for a turn of this thread's event loop, and there is none.
+      writeSync(2, `client dropped: ${reason}\n`)
+    }
+  }
+
+  #reply(client: number, request: Received['header'], answer: Answer): boolean {
+    const { result, body, fds = [], ownedFds = [] } = answer
+    const sent = sendFramed(
+      client,
+      { op: request.op, serial: request.serial, result },
+      body,
+      [...ownedFds, ...fds],
+      MSG_DONTWAIT,
+    )
+    for (const fd of ownedFds) close(fd)
+    return sent >= 0
+  }
+
+  /** A stream socket that carries nothing and ends when either side does. */
+  #lifeline(client: number): number {
+    const pair = sockets.socketpair(sockets.SOCK_STREAM)
+    if (typeof pair === 'number') throw new XenError(pair, 'socketpair')
+    const before = this.#lifelines.get(client)
+    if (before !== undefined) close(before)
+    this.#lifelines.set(client, pair[0])
+    return pair[1]
+  }
+
+  #drop(client: number): void {
+    if (!this.#handlers.has(client)) return
+    this.#unwatch(client)
+    const lifeline = this.#lifelines.get(client)
+    if (lifeline !== undefined) close(lifeline)
+    this.#lifelines.delete(client)
+    const session = this.sessions.get(client)
+    if (!session) return
+    this.sessions.delete(client)
+    session.release()
+    if (this.sessions.size === 0) this.#idleSince = performance.now()
+  }
+
+  #watch(fd: number, handler: () => void): void {
+    this.#handlers.set(fd, handler)
+    const result = epollAdd(this.#epoll, fd, POLLIN)
+    if (result < 0) throw new XenError(result, 'epoll_ctl')
+  }
+
+  #unwatch(fd: number): void {
+    this.#handlers.delete(fd)
+    epollDelete(this.#epoll, fd)
+    close(fd)
+  }
+
+  /** Brings the drivers' time up to the machine's, unless it is moved by hand. */
+  #tick(): void {
+    if (this.options.clock === 'manual') return
+    const elapsed = performance.now() - this.#startedAt
+    if (elapsed > this.clock.now()) this.clock.advance(elapsed - this.clock.now())
+  }
+
+  #timeout(): number {
+    const due = this.options.clock === 'real' ? this.clock.nextDueMs : undefined
+    const idle = this.options.idleMs > 0 && this.sessions.size === 0 ? this.#idleLeft() : undefined
+    const next = Math.min(due ?? Number.POSITIVE_INFINITY, idle ?? Number.POSITIVE_INFINITY)
+    return Number.isFinite(next) ? Math.max(0, Math.ceil(next)) : -1
+  }
+
+  #idleLeft(): number {
+    return this.#idleSince + this.options.idleMs - performance.now()
+  }
+
+  #isIdleForLong(): boolean {
+    return this.options.idleMs > 0 && this.sessions.size === 0 && this.#idleLeft() <= 0
+  }
+
+  #close(): void {
+    for (const client of [...this.sessions.keys()]) this.#drop(client)
+    for (const [domid, socket] of [...this.#listeners]) this.#unlisten(domid, socket)
+    const control = controlPath(this.options.directory)
+    if (existsSync(control)) unlinkSync(control)
+    for (const fd of [...this.#handlers.keys()]) this.#unwatch(fd)
+    this.chunks.close()
+    close(this.#epoll)
+  }
+}

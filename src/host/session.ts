@@ -1,0 +1,290 @@
+import type { DeviceName } from '../abi/devices.ts'
+import { DEVICE_NAMES } from '../abi/devices.ts'
+import { ERRNO } from '../abi/errno.ts'
+import { EVTCHN_BIND_STATIC } from '../abi/evtchn.ts'
+import { GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
+import { ProtocolError } from '../base/errors.ts'
+import type { Domain } from '../kernel/domain.ts'
+import type { Machine } from '../kernel/machine.ts'
+import type { Process } from '../kernel/process.ts'
+import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
+import type { Chunk, ChunkStore } from './chunk-store.ts'
+import type { Inbox } from './inbox.ts'
+import type { Links, PortEntry } from './links.ts'
+import { decodeRanges, encodeWrites, Snapshot } from './snapshot.ts'
+import { type BodyReader, BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
+
+/** What a request is answered with. The descriptors are sent; `closeAfter` of them are ours no more. */
+export interface Answer {
+  readonly result: number
+  readonly body?: Uint8Array
+  /** Descriptors that stay open here. */
+  readonly fds?: readonly number[]
+  /** Descriptors that were made for this answer. */
+  readonly ownedFds?: readonly number[]
+}
+
+export interface SessionContext {
+  readonly machine: Machine
+  readonly chunks: ChunkStore
+  readonly links: Links
+}
+
+const ACCESS = ['read', 'write', 'readwrite'] as const
+
+/**
+ * One client: a process of a domain. Every call arrives here as numbers and bytes that a hostile
+ * program may have made up; each is read once, and what does not decode ends the session.
+ */
+export class Session {
+  readonly process: Process
+  readonly domain: Domain
+  readonly #context: SessionContext
+  /** Chunks whose descriptor this process may have: those of pages that it was given. */
+  readonly #entitled = new Set<number>()
+  #isGreeted = false
+
+  constructor(context: SessionContext, domain: Domain, pid: number) {
+    this.#context = context
+    this.domain = domain
+    this.process = domain.createProcess({ pid })
+  }
+
+  handle(op: number, body: BodyReader, lifeline: () => number): Answer {
+    if (op === OP.hello) return this.#hello(body, lifeline)
+    if (!this.#isGreeted) throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call before the greeting')
+    switch (op) {
+      case OP.open:
+        return this.#open(body)
+      case OP.ioctl:
+        return this.#ioctl(body)
+      case OP.mmap:
+        return this.#mmap(body)
+      case OP.munmap:
+        return this.#munmap(body)
+      case OP.protect:
+        return this.#protect(body)
+      case OP.dup:
+        return this.#descriptor(body, fd => this.process.dup(fd))
+      case OP.close:
+        return this.#descriptor(body, fd => this.process.close(fd))
+      case OP.chunk:
+        return this.#chunk(body)
+      case OP.chunkMapped:
+        return this.#chunkMapped(body)
+      case OP.peer:
+        return this.#peer(body)
+      case OP.explain:
+        return this.#explain(body)
+      default:
+        throw new ProtocolError('ERR_HOST_PROTOCOL', `unknown operation ${op}`)
+    }
+  }
+
+  /** The client is gone: what its kernel would do at its death. */
+  release(): void {
+    this.process.kill()
+    this.#context.chunks.retire(this.process)
+  }
+
+  #hello(body: BodyReader, lifeline: () => number): Answer {
+    const magic = body.u32()
+    const version = body.u32()
+    body.end()
+    if (magic !== WIRE_MAGIC) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not a client of ours')
+    const answer = new BodyWriter()
+      .u32(WIRE_VERSION)
+      .u32(this.domain.domid)
+      .u32(this.domain.kind === 'pv' ? 0 : 1)
+      .text(this.domain.profile.name)
+      .finish()
+    if (version !== WIRE_VERSION) return { result: -ERRNO.EPROTO, body: answer }
+    this.#isGreeted = true
+    return { result: 0, body: answer, ownedFds: [lifeline()] }
+  }
+
+  #open(body: BodyReader): Answer {
+    const device = DEVICE_NAMES[body.u32()] as DeviceName | undefined
+    const access = ACCESS[body.u32()]
+    const nonblock = body.u32() !== 0
+    body.end()
+    if (!device || !access) return { result: -ERRNO.ENOENT }
+    return { result: this.process.open(device, { access, nonblock }) }
+  }
+
+  #ioctl(body: BodyReader): Answer {
+    const fd = body.u32()
+    const number = body.u32()
+    const argument = body.u64()
+    const memory = new Snapshot(decodeRanges(body))
+    body.end()
+    const result = this.process.ioctl(fd, number, argument, memory)
+    const answer = new BodyWriter()
+    encodeWrites(answer, memory.writes)
+    this.#announceChunks(answer, number, result)
+    const port = number === EVTCHN_BIND_STATIC && result === 0 ? memory.firstU32 : result
+    const entry = port > 0 ? this.#ownPort(fd, port) : undefined
+    if (!entry) {
+      answer.u32(0)
+      return { result, body: answer.finish() }
+    }
+    answer.u32(1)
+    return { result, ...this.#describePort(answer, entry) }
+  }
+
+  /** After an ALLOC: the chunks that this process must map before they can be sealed. */
+  #announceChunks(answer: BodyWriter, number: number, result: number): void {
+    const isAlloc = number === GNTALLOC_ALLOC_GREF && result === 0
+    const ids = isAlloc ? this.#context.chunks.unmappedOf(this.process) : []
+    answer.u32(ids.length)
+    for (const id of ids) {
+      this.#entitled.add(id)
+      answer.u32(id)
+    }
+  }
+
+  #mmap(body: BodyReader): Answer {
+    const fd = body.u32()
+    const address = body.u64()
+    const offset = body.u64()
+    const length = body.u64()
+    const prot = body.u32()
+    const flags = body.u32()
+    body.end()
+    const result = this.process.mmap(fd, { address, offset, length, prot, flags })
+    if (result < 0) return { result }
+    const frames = this.process.vma(address)?.frames ?? []
+    const answer = new BodyWriter(16 + 8 * frames.length).u32(frames.length)
+    for (const frame of frames) {
+      const chunk = frame < 0 ? undefined : this.#context.chunks.chunkOf(frame)
+      if (chunk && !this.#entitle(chunk)) {
+        this.process.munmap(address, length)
+        return { result: -ERRNO.EINVAL }
+      }
+      answer.u32(chunk?.id ?? 0).u32(chunk ? frame - chunk.first : 0)
+    }
+    return { result, body: answer.finish() }
+  }
+
+  /** Lets this process have a chunk's descriptor; false while its granter is not ready for that. */
+  #entitle(chunk: Chunk): boolean {
+    if (this.#entitled.has(chunk.id)) return true
+    const { placement, memfd } = chunk
+    if (placement.process !== this.process) {
+      if (!placement.writable) {
+        if (!chunk.isGranterMapped) return false
+        addSeals(memfd.fd, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
+      }
+      chunk.isShared = true
+    } else if (placement.grantee === this.domain.domid) {
+      chunk.isShared = true
+    }
+    this.#entitled.add(chunk.id)
+    return true
+  }
+
+  #munmap(body: BodyReader): Answer {
+    const address = body.u64()
+    const length = body.u64()
+    body.end()
+    return { result: this.process.munmap(address, length) }
+  }
+
+  #protect(body: BodyReader): Answer {
+    const address = body.u64()
+    const length = body.u64()
+    const prot = body.u32()
+    body.end()
+    const result = this.process.protect(address, length, prot)
+    if (result < 0) return { result }
+    // Pages that the kernel took away by this (pv): the client must not go on showing them.
+    const lost = new BodyWriter()
+    const at: number[] = []
+    for (let page = address; page < address + length; page += PAGE_SIZE) {
+      const vma = this.process.vma(page)
+      if (vma && vma.frames[(page - vma.start) / PAGE_SIZE] === -1) at.push(page)
+    }
+    lost.u32(at.length)
+    for (const page of at) lost.u64(page)
+    return { result, body: lost.finish() }
+  }
+
+  #descriptor(body: BodyReader, call: (fd: number) => number): Answer {
+    const fd = body.u32()
+    body.end()
+    return { result: call(fd) }
+  }
+
+  #chunk(body: BodyReader): Answer {
+    const id = body.u32()
+    body.end()
+    const chunk = this.#context.chunks.chunk(id)
+    if (!chunk || !this.#entitled.has(id)) return { result: -ERRNO.ENOENT }
+    const isGranter = chunk.placement.process === this.process
+    const answer = new BodyWriter()
+      .u32(chunk.pages)
+      .u32(chunk.placement.writable ? 1 : 0)
+      .u32(isGranter ? 1 : 0)
+      .finish()
+    return { result: 0, body: answer, fds: [chunk.memfd.fd] }
+  }
+
+  #chunkMapped(body: BodyReader): Answer {
+    const chunk = this.#context.chunks.chunk(body.u32())
+    body.end()
+    if (chunk?.placement.process !== this.process) return { result: -ERRNO.ENOENT }
+    this.#context.chunks.setGranterMapped(chunk)
+    return { result: 0 }
+  }
+
+  #peer(body: BodyReader): Answer {
+    const fd = body.u32()
+    const port = body.u32()
+    body.end()
+    const entry = this.#ownPort(fd, port)
+    const peer = entry?.peer && this.#context.links.find(entry.peer.domid, entry.peer.port)
+    if (!entry || !peer) return { result: -ERRNO.ENOTCONN }
+    const answer = new BodyWriter().u32(entry.serial)
+    return { result: 0, ...this.#describeInbox(answer, peer, 'write') }
+  }
+
+  /** A port of this process, bound through its own descriptor `fd`. */
+  #ownPort(fd: number, port: number): PortEntry | undefined {
+    const entry = this.#context.links.find(this.domain.domid, port)
+    return entry && this.process.file(fd) === entry.file ? entry : undefined
+  }
+
+  #describePort(answer: BodyWriter, entry: PortEntry): Omit<Answer, 'result'> {
+    return this.#describeInbox(answer, entry, 'read')
+  }
+
+  /** Where a port is: inbox, slot, port; and its descriptors, which a receiver gets once. */
+  #describeInbox(
+    answer: BodyWriter,
+    entry: PortEntry,
+    end: 'read' | 'write',
+  ): Omit<Answer, 'result'> {
+    const { inbox } = entry
+    const body = answer.u32(inbox.id).u32(entry.slot).u32(entry.port).finish()
+    if (end === 'read') {
+      if (inbox.isDelivered) return { body }
+      inbox.isDelivered = true
+    }
+    return { body, ...inboxDescriptors(inbox, end) }
+  }
+
+  #explain(body: BodyReader): Answer {
+    const fd = body.u32()
+    body.end()
+    const facts = this.process.explain(fd)
+    return { result: 0, body: new BodyWriter().text(JSON.stringify(facts ?? null)).finish() }
+  }
+}
+
+/** A receiver gets the pipe to read, the states, and its connections; a sender the first two. */
+function inboxDescriptors(inbox: Inbox, end: 'read' | 'write'): Omit<Answer, 'result' | 'body'> {
+  const shared = [inbox.statesMemfd.fd]
+  if (end === 'read') shared.push(inbox.connectionsMemfd.fd)
+  return { ownedFds: [inbox.openEnd(end)], fds: shared }
+}
