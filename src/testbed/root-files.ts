@@ -112,10 +112,8 @@ async function libraryEntries(packages: string, programs: readonly string[]): Pr
 
 /** Reads `name => path (address)` and `name => not found`; lines without an arrow say no path. */
 export function parseLdd(text: string): [name: string, path: string | undefined][] {
-  return [...text.matchAll(/^\s*(\S+) => (?:(\/\S+)|not found)/gm)].map(([, name = '', path]) => [
-    basename(name),
-    path,
-  ])
+  const lines = text.matchAll(/^\s*(\S+) => (?:(\/.+) \(0x\w+\)|not found)$/gm)
+  return [...lines].map(([, name = '', path]) => [basename(name), path])
 }
 
 async function moduleEntries(root: string): Promise<Entry[]> {
