@@ -66,6 +66,11 @@ export class Evtchn extends Opened {
     return this.write(encodePorts(ports))
   }
 
+  /** Waits under the watchdog until something can be read, and reads nothing. */
+  async arrival(): Promise<void> {
+    await ok(this.puppet.ready(this.fd, this.facts.watchdogMs))
+  }
+
   /**
    * Waits under the watchdog until `count` events have come and answers their ports, oldest first.
    * They are not written back.

@@ -5,13 +5,10 @@ import * as evtchn from '../../abi/evtchn.ts'
 import * as gntalloc from '../../abi/gntalloc.ts'
 import * as gntdev from '../../abi/gntdev.ts'
 import { ioctlNumber } from '../../abi/ioctl.ts'
-import { PAGE_SIZE } from '../../abi/page.ts'
 import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
+import { NOWHERE } from '../nonsense.ts'
 import type { Opened } from '../opened.ts'
 import { ok, refused } from '../verdict.ts'
-
-/** Below what any process may map. */
-const NOWHERE = PAGE_SIZE
 
 /** A number that no driver knows, with a size of 0. */
 const unknown = (type: string): number => ioctlNumber(type, 0x99, 0)
@@ -101,4 +98,6 @@ export const generic: readonly ConformanceCase[] = [
     // None of the refused calls left a port or a restriction behind.
     assert.ok((await ok(e.bindUnbound())) > 0)
   }),
+
+  defineCaseFor('remap', 251, 'gntalloc and gntdev are always ready, and epoll refuses them'),
 ]

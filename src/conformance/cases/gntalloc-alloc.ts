@@ -1,6 +1,6 @@
 /** Section 7.2: ALLOC_GREF. */
 import assert from 'node:assert/strict'
-import { DOMID_FIRST_RESERVED, DOMID_SELF } from '../../abi/domid.ts'
+import { DOMID_SELF } from '../../abi/domid.ts'
 import {
   ALLOC_GREF_SIZE,
   encodeAllocGref,
@@ -10,10 +10,8 @@ import {
 import { RESERVED_REFS } from '../../abi/grant-table.ts'
 import { PAGE_SIZE } from '../../abi/page.ts'
 import { type ConformanceCase, defineCase } from '../case.ts'
+import { NO_SUCH_DOMAIN } from '../nonsense.ts'
 import { ok, refused } from '../verdict.ts'
-
-/** A real id that no domain has. */
-const NO_SUCH_DOMAIN = DOMID_FIRST_RESERVED - 1
 
 /** Small, so that a case can fill the quota in one cheap call. */
 const SMALL_LIMIT = 8

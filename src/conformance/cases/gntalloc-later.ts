@@ -1,0 +1,111 @@
+/** Section 7.13: what running the cases taught about gntalloc. */
+import assert from 'node:assert/strict'
+import {
+  UNMAP_NOTIFY_CLEAR_BYTE as CLEAR_BYTE,
+  UNMAP_NOTIFY_SEND_EVENT as SEND_EVENT,
+} from '../../abi/gntalloc.ts'
+import { MAP_POPULATE, MAP_SHARED, PROT_NONE, PROT_WRITE } from '../../abi/mman.ts'
+import { PAGE_SIZE } from '../../abi/page.ts'
+import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
+import { ok, refused } from '../verdict.ts'
+
+const SMALL_LIMIT = 8
+
+const refs: readonly ConformanceCase[] = [
+  defineCase(226, 'refs deallocated one by one come back last first', async t => {
+    const a = await t.gntalloc()
+    const { index, refs } = await a.granted({ count: 3 })
+    for (let i = 0; i < 3; i++) await ok(a.dealloc(index + i * PAGE_SIZE))
+    assert.deepEqual((await a.granted({ count: 3 })).refs, refs.toReversed())
+  }),
+
+  defineCase(227, 'refs deallocated together come back last first', async t => {
+    const a = await t.gntalloc()
+    const { index, refs } = await a.granted({ count: 3 })
+    await ok(a.dealloc(index, 3))
+    assert.deepEqual((await a.granted({ count: 3 })).refs, refs.toReversed())
+  }),
+
+  defineCase(228, 'refs of a closed descriptor come back last first', async t => {
+    const a = await t.gntalloc()
+    const { refs } = await a.granted({ count: 3 })
+    await a.close()
+    assert.deepEqual((await (await t.gntalloc()).granted({ count: 3 })).refs, refs.toReversed())
+  }),
+
+  defineCase(277, 'the whole quota is free again after a close', async t => {
+    await t.setLimit('gntalloc.limit', SMALL_LIMIT)
+    const a = await t.gntalloc()
+    await a.granted({ count: SMALL_LIMIT })
+    await a.close()
+    await (await t.gntalloc()).granted({ count: SMALL_LIMIT })
+  }),
+
+  defineCaseFor('destructive', 324, 'an ALLOC that runs out of grant entries drifts the quota'),
+]
+
+const mappings: readonly ConformanceCase[] = [
+  defineCase(236, 'memory put over a deallocated page releases it as munmap does', async t => {
+    const bell = await t.channel()
+    const a = await t.gntalloc()
+    const { index, grants, region } = await a.share()
+    const { region: peer } = await (await t.gntdev()).mapped(grants)
+    await peer.store(5, 7, 8)
+    await ok(a.setNotify(index + 5, CLEAR_BYTE | SEND_EVENT, bell.port))
+    await ok(a.dealloc(index))
+    await bell.expectSilence()
+    await ok(region.replace())
+    await bell.expectOnce()
+    assert.deepEqual(await peer.bytes(5, 2), Uint8Array.of(0, 8))
+    assert.deepEqual(await region.bytes(0, PAGE_SIZE), new Uint8Array(PAGE_SIZE))
+    await region.store(5, 9)
+    assert.equal(await peer.byte(5), 0)
+  }),
+
+  defineCase(239, 'pages of one mapping are released when its last piece goes', async t => {
+    const bell = await t.channel()
+    const a = await t.gntalloc()
+    const { index, grants, region } = await a.share({ count: 2 })
+    const { region: peer } = await (await t.gntdev()).mapped(grants)
+    await peer.store(5, 7)
+    await ok(a.setNotify(index + 5, CLEAR_BYTE | SEND_EVENT, bell.port))
+    await ok(a.dealloc(index, 2))
+    await ok(region.part(0, 1).replace())
+    await bell.expectSilence()
+    assert.equal(await peer.byte(5), 7)
+    await region.store(PAGE_SIZE, 3)
+    assert.equal(await peer.byte(PAGE_SIZE), 3)
+    await ok(region.part(1, 1).munmap())
+    await bell.expectOnce()
+    assert.equal(await peer.byte(5), 0)
+  }),
+
+  defineCaseFor('fault', 244, 'mprotect of a granted page does what it says'),
+  defineCaseFor('remap', 245, 'a granted page goes on at the address it was moved to'),
+  defineCaseFor('remap', 246, 'a shrunk mapping still holds all of its pages'),
+  defineCaseFor('remap', 247, 'a granted page is lost to its owner by MADV_DONTNEED'),
+  defineCaseFor('fork', 248, 'MADV_DONTFORK keeps a granted page from a child'),
+  defineCaseFor('destructive', 249, 'one mapping may span two allocations'),
+
+  defineCase(253, 'a descriptor opened for writing alone cannot be mapped: EACCES', async t => {
+    const a = await t.gntalloc({ access: 'write' })
+    const { index } = await a.granted()
+    await refused('EACCES', a.mmap(index))
+    await refused('EACCES', a.mmap(index, 1, { prot: PROT_WRITE }))
+    const d = await t.gntdev({ access: 'write' })
+    await refused('EACCES', d.mmap(await d.mapAnything(), 1, { prot: PROT_WRITE }))
+  }),
+
+  defineCaseFor('remap', 266, 'only a private futex works on a granted page'),
+  defineCaseFor('remap', 268, 'a granted page is a buffer as any, except for msync'),
+
+  defineCase(284, 'a page can be mapped again, populated and without access', async t => {
+    const a = await t.gntalloc()
+    const { index, region } = await a.share()
+    await ok(region.munmap())
+    await ok(a.mmap(index, 1, { flags: MAP_SHARED | MAP_POPULATE }))
+    await ok(a.mmap(index, 1, { prot: PROT_NONE }))
+  }),
+]
+
+export const gntallocLater: readonly ConformanceCase[] = [...refs, ...mappings]
