@@ -6,8 +6,8 @@ import type { UserMemory } from '../kernel/user-memory.ts'
 import { NO_FRAME, type Vma } from '../kernel/vma.ts'
 import type { Address } from '../platform.ts'
 
-/** Where the argument of a call with bytes lies: below anything that can be mapped. */
-export const ARGUMENT_ADDRESS: Address = 0x1000
+/** Where the argument of a call with bytes lies: above any address that a program can name. */
+export const ARGUMENT_ADDRESS: Address = 2 ** 47
 
 /** The memory of a simulated process as its kernel reaches it, page by page. */
 export class WorldUserMemory implements UserMemory {

@@ -31,7 +31,7 @@ export interface WorldDomainOptions {
 
 /** A machine inside of this process, stepped by hand. */
 export class World {
-  readonly clock = new ManualClock()
+  readonly clock: ManualClock = new ManualClock()
   readonly machine: Machine
   readonly #options: WorldOptions
   readonly #random: Random

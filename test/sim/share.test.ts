@@ -44,7 +44,9 @@ test('a page granted by one domain is the same memory in another', () => {
 
   expect(b.memory.munmap(far, 8192)).toBe(0)
   expect([bytes[1], near[4097]]).toEqual([0, 7])
-  expect(dev.ioctl(GNTDEV_UNMAP_GRANT_REF, encodeUnmapGrantRef({ index: offset, count: 2 }))).toBe(0)
+  expect(dev.ioctl(GNTDEV_UNMAP_GRANT_REF, encodeUnmapGrantRef({ index: offset, count: 2 }))).toBe(
+    0,
+  )
   expect(a.memory.munmap(mine, 8192)).toBe(0)
   expect(near[4097]).toBe(0)
   expect(alloc.ioctl(GNTALLOC_DEALLOC_GREF, encodeDeallocGref({ index, count: 2 }))).toBe(0)
