@@ -11,7 +11,7 @@ import { type ConnectOptions, choosePlatform, type PlatformChoice } from './plat
  * named by `host` or `INTERDOM_HOST`. Never a simulator in silence.
  *
  * @throws XenError ENODEV when there is neither Xen nor a named host. TypeError without the domid
- * that a host needs, RangeError for one that is not ours on real Xen.
+ * that a host needs.
  */
 export async function connect(options: ConnectOptions = {}): Promise<Connection> {
   const choice = choosePlatform(options, { env: process.env, hypervisorType: hypervisorType() })
@@ -23,10 +23,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
 async function openPlatform(choice: Exclude<PlatformChoice, { kind: 'given' }>): Promise<Platform> {
   if (choice.kind === 'linux') {
     const { linux } = await import('./linux/linux.ts')
-    const platform = linux()
-    if (choice.domid === undefined || choice.domid === platform.domid) return platform
-    platform.close()
-    throw new RangeError(`domid ${choice.domid} was wanted, but this is domain ${platform.domid}`)
+    return linux({ domid: choice.domid })
   }
   const { connectHost } = await import('./host/index.ts')
   return connectHost(choice)

@@ -33,12 +33,16 @@ export class Connection {
   constructor(platform: Platform, { closePlatform = false }: { closePlatform?: boolean } = {}) {
     this.platform = platform
     this.#closePlatform = closePlatform
-    this.#owner = new Owner(`the connection of domain ${platform.domid}`)
+    this.#owner = new Owner('the connection')
     this.#grants = new Grants(platform, this.#owner, name => this.#device(name))
     this.evtchn = new EventChannels(this.#owner, () => this.#device('evtchn'))
   }
 
-  /** This process's domain. */
+  /**
+   * This process's domain. On real Xen it is read from the xenstore when first asked for.
+   *
+   * @throws XenError when there is no xenstore to ask.
+   */
   get domid(): number {
     return this.platform.domid
   }
@@ -122,7 +126,7 @@ export class Connection {
 
   toString(): string {
     const state = this.isClosed ? ', closed' : ''
-    return `Connection <domain ${this.domid} on ${this.platform.name}${state}>`
+    return `Connection <${domainOf(this.platform)} on ${this.platform.name}${state}>`
   }
 
   /** The one descriptor that the typed calls share. */
@@ -132,5 +136,14 @@ export class Connection {
     const device = this.open(name, { nonblock: name === 'evtchn' })
     this.#devices.set(name, device)
     return device
+  }
+}
+
+/** Printing must not fail, though asking for the domid may. */
+function domainOf(platform: Platform): string {
+  try {
+    return `domain ${platform.domid}`
+  } catch {
+    return 'domain unknown'
   }
 }

@@ -46,12 +46,16 @@ export function openDevice(platform: Platform, name: DeviceName, options: OpenOp
 export function releaseStep(step: () => number, syscall: string): XenError | undefined {
   try {
     const result = step()
-    if (result >= 0 || errnoName(result) === 'EHOSTDOWN') return undefined
-    return new XenError(result, syscall)
+    return result < 0 ? unlessGone(new XenError(result, syscall)) : undefined
   } catch (error) {
     if (error instanceof ClosedError) return undefined
+    if (error instanceof XenError) return unlessGone(error)
     throw error
   }
+}
+
+function unlessGone(failure: XenError): XenError | undefined {
+  return failure.code === 'EHOSTDOWN' ? undefined : failure
 }
 
 /** `'ioctl GNTDEV_MAP_GRANT_REF'`, as it stands in {@link XenError.syscall}. */

@@ -11,7 +11,10 @@ export type PlatformName = (typeof PLATFORM_NAMES)[number]
 export interface ConnectOptions {
   /** Left out: `INTERDOM_PLATFORM`, else real Xen where we are in a Xen domain, else a host. */
   readonly platform?: PlatformName | Platform
-  /** Which domain to be, on a host; left out: `INTERDOM_DOMID`. On real Xen it must be ours. */
+  /**
+   * Which domain to be, on a host; left out: `INTERDOM_DOMID`. On real Xen, which domain this is,
+   * so that the xenstore need not be asked.
+   */
   readonly domid?: number
   /** Directory of the host; left out: `INTERDOM_HOST`, else the usual one. */
   readonly host?: string

@@ -1,5 +1,5 @@
+import { randomInt } from 'node:crypto'
 import { Command } from 'commander'
-import { seededRandom } from '../base/random.ts'
 import type { ConnectOptions, PlatformName } from '../platform-choice.ts'
 import { domidArgument, fromOptions, platformArgument, reported, strict } from './usage.ts'
 
@@ -31,7 +31,7 @@ async function shell(flags: ShellFlags, command: Command): Promise<void> {
   const xen = await fromOptions(command, () => connect(options))
   try {
     const { pid } = process
-    const random = seededRandom(pid ^ Date.now())
+    const random = () => randomInt(2 ** 32)
     const interpreter = new ShellInterpreter(xen.platform, { pid, random })
     const { stdin, stdout } = process
     if (stdin.isTTY && stdout.isTTY) await terminalSession(interpreter, xen.domid, stdin, stdout)

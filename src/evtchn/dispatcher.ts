@@ -41,11 +41,14 @@ export class Dispatcher {
     this.#ports.set(state.port, state)
   }
 
-  /** Called before the port is unbound: what was queued for it is read, and told to nobody later. */
+  /**
+   * Called before the port is unbound. What is queued for it is read now and dropped: the driver
+   * leaves it in the ring, where a port that gets the same number would find it.
+   */
   remove(state: PortState): void {
-    this.#drain()
-    if (this.#ports.get(state.port) === state) this.#ports.delete(state.port)
+    this.#ports.delete(state.port)
     this.#rejectAll(state, new ClosedError(`port ${state.port}`))
+    this.#drain()
   }
 
   /** Resolves at the next event of the port, or at once when one is pending, and takes it. */

@@ -113,11 +113,11 @@ export class EventChannels {
         if (this.isClosed) return
         this.isClosed = true
         owner.release(this)
-        dispatcher.remove(this)
-        const failure = releaseStep(
-          () => dispatcher.device.ioctl(EVTCHN_UNBIND, encodeU32(port)),
-          'ioctl EVTCHN_UNBIND',
-        )
+        const unbind = () => {
+          dispatcher.remove(this)
+          return dispatcher.device.ioctl(EVTCHN_UNBIND, encodeU32(port))
+        }
+        const failure = releaseStep(unbind, 'ioctl EVTCHN_UNBIND')
         if (failure) throw failure
       },
     }
