@@ -148,7 +148,8 @@ export function sizeOf(fd: number): Result {
   try {
     return fstatSync(fd).size
   } catch (error) {
-    return (error as NodeJS.ErrnoException).errno ?? -ERRNO.EIO
+    // Node checks the number first, and throws a RangeError of its own for a negative one.
+    return (error as NodeJS.ErrnoException).errno ?? -ERRNO.EBADF
   }
 }
 
