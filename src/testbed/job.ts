@@ -39,7 +39,8 @@ export async function prepareJob(host: string): Promise<void> {
 /** Packs the payload's folder; gives the archive's path. */
 export async function packPayload(host: string, payload: string): Promise<string> {
   const archive = join(jobFolder(host), 'payload.tar')
-  await execute('tar', ['-c', '-f', archive, '-C', payload, '.'])
+  const owner = ['--owner=0', '--group=0', '--numeric-owner']
+  await execute('tar', ['-c', ...owner, '-f', archive, '-C', payload, '.'])
   return archive
 }
 

@@ -77,6 +77,7 @@ export interface RunResult {
 }
 
 export const defaultTimeoutSeconds = 180
+const maxTimeoutSeconds = 24 * 60 * 60
 const pollMilliseconds = 100
 const keptRuns = 10
 const hour = 60 * 60 * 1000
@@ -88,11 +89,9 @@ const consoleTailLines = 30
  * `failure`, beside whatever output there was; a missing tool or image is thrown.
  */
 export async function run(options: RunOptions = {}): Promise<RunResult> {
+  checkOptions(options)
   const commands = commandsOf(options)
   const guests = guestCount(options.guests)
-  if (options.payload !== undefined && !isFolder(options.payload)) {
-    throw new TypeError(`the payload is not a folder: ${options.payload}`)
-  }
   const image = await imageFor(options)
   options.signal?.throwIfAborted()
   const out = await outFolder(options.out)
@@ -221,6 +220,21 @@ function commandsOf({ dom0, guests }: RunOptions): Map<DomainName, string> {
   const texts = [dom0 ?? '', ...(Array.isArray(guests) ? (guests as string[]) : [])]
   const pairs = domainNames.map((name, index): [DomainName, string] => [name, texts[index] ?? ''])
   return new Map(pairs.filter(([, text]) => text !== ''))
+}
+
+function checkOptions(options: RunOptions): void {
+  const { payload, timeoutSeconds = defaultTimeoutSeconds, guestKernelArgs = '' } = options
+  if (payload !== undefined && !isFolder(payload)) {
+    throw new TypeError(`the payload is not a folder: ${payload}`)
+  }
+  // The negation also catches NaN, and what a timer cannot hold.
+  if (!(timeoutSeconds > 0 && timeoutSeconds <= maxTimeoutSeconds)) {
+    throw new RangeError(`the time can be up to ${maxTimeoutSeconds} s, not ${timeoutSeconds}`)
+  }
+  // xl's configuration has no way to write a quote within quotes.
+  if (/["\n]/.test(guestKernelArgs)) {
+    throw new TypeError(`the guests' kernel arguments can have no quote: ${guestKernelArgs}`)
+  }
 }
 
 function guestCount(guests: RunOptions['guests']): number {
