@@ -1,43 +1,28 @@
+import { DEFAULT_PROFILE, PROFILES } from '../kernel/profiles.ts'
 import type { Capability, LimitName, Platform } from '../platform.ts'
+import { createWorld, type World, type WorldDomain, type WorldProcess } from '../sim/index.ts'
 import { LocalPuppet } from './local-puppet.ts'
 import type { Puppet } from './puppet.ts'
 import type { ProfileName, Rig, RigDomain } from './rig.ts'
 
-/** A process of a world: a platform that can be killed. */
-export interface WorldProcess extends Platform {
-  readonly pid: number
-  kill(): void
-}
-
-/** What the rig needs of a world. */
-export interface RigWorld {
-  readonly clock: { advance(ms: number): void }
-  domain(domid: number): { process(): WorldProcess; destroy(): void }
-  getLimit(name: LimitName): number
-  setLimit(name: LimitName, pages: number): void
-  /** Throws with what is left. */
-  assertEmpty(): void
-}
-
 export interface SimRigOptions {
   readonly profile?: ProfileName
-  /** A new world, as at the start of every case, so that a case runs alike alone and in a row. */
-  readonly createWorld: (profile: ProfileName) => RigWorld
+  /** Makes the world of a case; by default one that imitates the profile. */
+  readonly createWorld?: (profile: ProfileName) => World
+  /** What puppets get instead of a process itself: tests break a rule here. */
+  readonly wrap?: (process: Platform) => Platform
 }
 
 const DOMID = 1
-const KERNELS: Readonly<Record<ProfileName, string>> = {
-  'linux-6.1': '6.1.192',
-  'linux-6.12': '6.12.117',
-}
+/** Damage to a simulated kernel shows nothing about a real one: those cases are left out. */
 const CAPABILITIES: ReadonlySet<Capability> = new Set(['two-domains'])
 /** Everything happens at once in a world: this long only lets promises run. */
-const WATCHDOG_MS = 1000
+const WATCHDOG_MS = 200
 /** Frees what was still mapped when it was deallocated: ten entries a second. */
 const DRAIN_MS = 200_000
 
-/** A world, its puppets processes of domain 1. */
-export function createSimRig(options: SimRigOptions): Rig {
+/** Worlds of one process, a new one for every case: it runs alike alone and in a row. */
+export function createSimRig(options: SimRigOptions = {}): Rig {
   return new SimRig(options)
 }
 
@@ -48,24 +33,26 @@ class SimRig implements Rig {
   readonly capabilities = CAPABILITIES
   readonly domid = DOMID
   readonly watchdogMs = WATCHDOG_MS
-  readonly #createWorld: (profile: ProfileName) => RigWorld
-  #world: RigWorld
+  readonly #createWorld: (profile: ProfileName) => World
+  readonly #wrap: (process: Platform) => Platform
+  #world: World
   #puppets: Puppet[] = []
   /** Processes that the case may have ended: closing them again does nothing. */
   #disposables: WorldProcess[] = []
-  #otherDomains: { destroy(): void }[] = []
+  #otherDomains: WorldDomain[] = []
 
-  constructor({ profile = 'linux-6.12', createWorld }: SimRigOptions) {
-    this.profile = profile
-    this.kernel = KERNELS[profile]
-    this.#createWorld = createWorld
-    this.#world = createWorld(profile)
+  constructor(options: SimRigOptions) {
+    this.profile = options.profile ?? DEFAULT_PROFILE
+    this.kernel = PROFILES[this.profile].release
+    this.#createWorld = options.createWorld ?? (kernel => createWorld({ kernel }))
+    this.#wrap = options.wrap ?? (process => process)
+    this.#world = this.#createWorld(this.profile)
   }
 
   async puppet(n: number): Promise<Puppet> {
     while (this.#puppets.length <= n) {
       const process = this.#world.domain(DOMID).process()
-      this.#puppets.push(new LocalPuppet(process, process.pid))
+      this.#puppets.push(new LocalPuppet(this.#wrap(process), process.pid))
     }
     const puppet = this.#puppets[n]
     if (!puppet) throw new RangeError(`no puppet ${n}`)
@@ -100,7 +87,7 @@ class SimRig implements Rig {
   }
 
   async clean(): Promise<void> {
-    const world = this.#world
+    using world = this.#world
     const puppets = this.#puppets
     const disposables = this.#disposables
     this.#world = this.#createWorld(this.profile)
@@ -113,11 +100,13 @@ class SimRig implements Rig {
     world.assertEmpty()
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#world.close()
+  }
 
   #spawn(domid: number): Puppet {
     const process = this.#world.domain(domid).process()
     this.#disposables.push(process)
-    return new LocalPuppet(process, process.pid, () => process.kill())
+    return new LocalPuppet(this.#wrap(process), process.pid, () => process.kill())
   }
 }
