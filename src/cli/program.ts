@@ -1,5 +1,8 @@
 import { Command } from 'commander'
+import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
+import { hostCommand } from './host.ts'
+import { runCommand } from './run.ts'
 import { shellCommand } from './shell.ts'
 import { testbedCommand } from './testbed.ts'
 import { EXIT, strict } from './usage.ts'
@@ -9,7 +12,11 @@ export function createProgram(version: string): Command {
   const program = strict(new Command('interdom'))
     .description('Xen inter-domain memory for Node.js, with or without Xen')
     .version(version)
+    .enablePositionalOptions()
+    .addCommand(demoCommand())
     .addCommand(shellCommand())
+    .addCommand(hostCommand())
+    .addCommand(runCommand())
     .addCommand(doctorCommand())
     .addCommand(testbedCommand())
   // Without a command there is nothing to do, and that is wrong usage too.

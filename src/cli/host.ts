@@ -1,0 +1,131 @@
+import { resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Command, Option } from 'commander'
+import { ERRNO } from '../abi/errno.ts'
+import { XenError } from '../base/errors.ts'
+import type { HostStatus } from '../host/index.ts'
+import { PROFILE_NAMES, type ProfileName } from '../kernel/profiles.ts'
+import { domidArgument, reported, strict } from './usage.ts'
+
+/** How long a host may take to go, and how often we look. */
+const STOP_TIMEOUT_MS = 5000
+const STOP_LOOK_MS = 20
+
+interface HostFlags {
+  readonly dir?: string
+  readonly json?: boolean
+  readonly kernel?: ProfileName
+}
+
+/** `interdom host`: the simulated machine of this user. */
+export function hostCommand(): Command {
+  return strict(new Command('host'))
+    .description('start, ask and stop a host: a simulated machine made of processes')
+    .addCommand(startCommand())
+    .addCommand(statusCommand())
+    .addCommand(stopCommand())
+    .addCommand(destroyCommand())
+}
+
+function withDirectory(command: Command): Command {
+  return strict(command).option(
+    '--dir <dir>',
+    'its directory (default: INTERDOM_HOST, else the usual one)',
+  )
+}
+
+function startCommand(): Command {
+  return withDirectory(new Command('start'))
+    .description('start a host that stays until it is stopped')
+    .addOption(
+      new Option('--kernel <name>', 'whose behaviour its domains have').choices(PROFILE_NAMES),
+    )
+    .option('--json', 'print its status as JSON')
+    .action((flags: HostFlags, command: Command) =>
+      reported(command, async () => {
+        const { spawnHost } = await import('../host/index.ts')
+        const directory = await directoryOf(flags)
+        const { kernel } = flags
+        await spawnHost({ directory, daemon: true, ...(kernel && { kernel }) })
+        print(await statusOf(directory), flags)
+        if (!flags.json) process.stdout.write(`programs find it by INTERDOM_HOST=${directory}\n`)
+      }),
+    )
+}
+
+function statusCommand(): Command {
+  return withDirectory(new Command('status'))
+    .description('say what runs there; exits 1 when nothing does')
+    .option('--json', 'print it as JSON')
+    .action((flags: HostFlags, command: Command) =>
+      reported(command, async () => print(await statusOf(await directoryOf(flags)), flags)),
+    )
+}
+
+function stopCommand(): Command {
+  return withDirectory(new Command('stop'))
+    .description('stop the host, and with it all of its domains')
+    .action((flags: HostFlags, command: Command) =>
+      reported(command, async () => {
+        const { giveOrder } = await import('../host/index.ts')
+        const directory = await directoryOf(flags)
+        const { pid } = await statusOf(directory)
+        giveOrder(directory, { order: 'stop' })
+        await gone(directory)
+        process.stdout.write(`stopped the host in ${directory}, pid ${pid}\n`)
+      }),
+    )
+}
+
+function destroyCommand(): Command {
+  return withDirectory(new Command('destroy'))
+    .description('destroy a domain, as xl destroy: no byte is cleared, no event sent')
+    .argument('<domid>', 'the domain', domidArgument)
+    .action((domid: number, flags: HostFlags, command: Command) =>
+      reported(command, async () => {
+        const { giveOrder } = await import('../host/index.ts')
+        giveOrder(await directoryOf(flags), { order: 'destroy', domid })
+        process.stdout.write(`destroyed domain ${domid}\n`)
+      }),
+    )
+}
+
+async function directoryOf({ dir }: HostFlags): Promise<string> {
+  const { hostDirectory } = await import('../host/index.ts')
+  return resolve(hostDirectory(dir))
+}
+
+async function statusOf(directory: string): Promise<HostStatus> {
+  const { giveOrder } = await import('../host/index.ts')
+  return giveOrder(directory, { order: 'status' }) as HostStatus
+}
+
+function print(status: HostStatus, { json }: HostFlags): void {
+  process.stdout.write(json ? `${JSON.stringify(status, null, 2)}\n` : hostText(status))
+}
+
+/** The status as people read it. */
+export function hostText({ pid, directory, kernel, domains }: HostStatus): string {
+  const lines = domains.map(({ domid, kind, kernel: own, pids }) => {
+    const processes = pids.length === 0 ? 'no process' : `processes ${pids.join(' ')}`
+    return `  domain ${domid}  ${kind}  ${own}  ${processes}\n`
+  })
+  return `host in ${directory}: pid ${pid}, kernel ${kernel}\n${lines.join('')}`
+}
+
+/** Waits until nobody answers there any more. */
+async function gone(directory: string): Promise<void> {
+  const end = performance.now() + STOP_TIMEOUT_MS
+  while (performance.now() < end) {
+    try {
+      await statusOf(directory)
+    } catch {
+      return
+    }
+    await delay(STOP_LOOK_MS)
+  }
+  throw new XenError(-ERRNO.ETIMEDOUT, 'host stop', {
+    path: directory,
+    fix: 'it goes on after its last call; see host.log there',
+  })
+}
