@@ -49,12 +49,13 @@ export interface BuildOptions {
   onStep?: (text: string) => void
 }
 
-const day = 24 * 60 * 60 * 1000
+const hour = 60 * 60 * 1000
+const week = 7 * 24 * hour
 
 /**
  * Brings the image for this kernel and this node up to date and gives it. Cheap when nothing
  * changed. Others may build or run at the same time: an image appears whole, under a name of its
- * own, and stays until it was out of use for a day.
+ * own, and stays for an hour after its last use when there is a newer one, else for a week.
  */
 export async function build(options: BuildOptions = {}): Promise<Image> {
   requireTools('Building the test bed', buildTools)
@@ -129,12 +130,15 @@ async function kernelFile(boot: string, kernel: string): Promise<string> {
   return join(boot, image)
 }
 
-/** Removes older images of the same kernel, but none that a run may still be using. */
+/** Removes what is out of use. An image that a machine has opened may go; one about to may not. */
 async function prune(images: string, recipe: Recipe, keep: string): Promise<void> {
   for (const { folder, manifest } of await listImages(images)) {
-    if (folder === keep || manifest.recipe.kernel !== recipe.kernel) continue
+    if (folder === keep) continue
+    const { scripts, kernel, node } = manifest.recipe
+    // One for another node binary is as good as it was.
+    const current = scripts === recipe.scripts && (kernel !== recipe.kernel || node !== recipe.node)
     const { mtimeMs } = await stat(manifestPath(folder))
-    if (Date.now() - mtimeMs > day) await rm(folder, { recursive: true })
+    if (Date.now() - mtimeMs > (current ? week : hour)) await rm(folder, { recursive: true })
   }
   for (const name of await readdir(images)) {
     // Left by a build that was killed: the lock is ours, so nobody works there now.
