@@ -82,15 +82,13 @@ export class EventClient {
   readonly epoll: number
   readonly #socket: CallSocket
   readonly #writers: InboxWriters
-  readonly #fd: number
   readonly #ports = new Map<number, ClientPort>()
   readonly #inboxes = new Map<number, InboxReader>()
   readonly #buffer = new Uint8Array(4096)
 
-  constructor(socket: CallSocket, writers: InboxWriters, fd: number, wake: () => void) {
+  constructor(socket: CallSocket, writers: InboxWriters, wake: () => void) {
     this.#socket = socket
     this.#writers = writers
-    this.#fd = fd
     this.ring = new EventRing(wake)
     this.epoll = epoll()
     if (this.epoll < 0) throw new XenError(this.epoll, 'epoll_create1')
@@ -119,8 +117,11 @@ export class EventClient {
     if (bound.inbox.ports.size === 0) this.#closeInbox(bound.inbox)
   }
 
-  /** NOTIFY: 0 whether or not somebody is there, -ENOTCONN for a port that is not bound here. */
-  notify(port: number): number {
+  /**
+   * NOTIFY through the descriptor `fd`, one of possibly many of the same file: 0 whether or not
+   * somebody is there, -ENOTCONN for a port that is not bound here.
+   */
+  notify(fd: number, port: number): number {
     const bound = this.#ports.get(port)
     if (!bound) return -ERRNO.ENOTCONN
     const serial = load(bound.inbox.connections.words, bound.slot)
@@ -128,7 +129,7 @@ export class EventClient {
       this.#forget(bound)
       return 0
     }
-    const out = bound.out?.serial === serial ? bound.out : this.#connect(bound, port)
+    const out = bound.out?.serial === serial ? bound.out : this.#connect(bound, fd, port)
     if (out?.bits.send()) postTo(out.inbox.pipe, out.inbox.states.words, out.message)
     return 0
   }
@@ -164,9 +165,9 @@ export class EventClient {
     if (bound?.inbox === inbox && bound.bits.isMasked) this.ring.arrived(port)
   }
 
-  #connect(bound: ClientPort, port: number): Outbound | undefined {
+  #connect(bound: ClientPort, fd: number, port: number): Outbound | undefined {
     this.#forget(bound)
-    const request = new BodyWriter().u32(this.#fd).u32(port).finish()
+    const request = new BodyWriter().u32(fd).u32(port).finish()
     const { result, body, fds } = this.#socket.call(OP.peer, request)
     if (result < 0) return undefined
     const serial = body.u32()

@@ -39,20 +39,14 @@ export class OpenFile {
   #isReferenced = true
   #descriptors = 0
 
-  constructor(
-    platform: HostPlatform,
-    name: DeviceName,
-    access: Access,
-    nonblock: boolean,
-    fd: number,
-  ) {
+  constructor(platform: HostPlatform, name: DeviceName, access: Access, nonblock: boolean) {
     this.#platform = platform
     this.name = name
     this.access = access
     this.nonblock = nonblock
     this.waiters = new Waiters(isWaiting => this.#watch(isWaiting))
     if (name !== 'evtchn') return
-    this.events = new EventClient(platform.socket, platform.writers, fd, () => this.waiters.wake())
+    this.events = new EventClient(platform.socket, platform.writers, () => this.waiters.wake())
   }
 
   opened(): void {
@@ -270,7 +264,7 @@ export class HostDevice implements Device {
       return 0
     }
     if ((ranges[0]?.bytes.byteLength ?? 0) < 4) return -ERRNO.EFAULT
-    return events.notify(firstWord(ranges))
+    return events.notify(this.fd, firstWord(ranges))
   }
 
   /** Chunks of new read-only grants: our own mapping of them must come before their seal. */

@@ -81,9 +81,7 @@ export class HostPlatform implements Platform {
       .finish()
     const { result } = this.socket.call(OP.open, request)
     if (result < 0) return result
-    return this.adopt(
-      new HostDevice(this, new OpenFile(this, name, access, nonblock, result), result),
-    )
+    return this.adopt(new HostDevice(this, new OpenFile(this, name, access, nonblock), result))
   }
 
   explain(): ErrorFacts | undefined {
