@@ -1,0 +1,118 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { release } from 'node:os'
+import { setTimeout } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { encodeAllocGref, GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
+import { entryPoint } from '../base/entry-point.ts'
+import { linux } from '../linux/linux.ts'
+import type { Capability, LimitName, Platform } from '../platform.ts'
+import { ChildPuppet } from './child-puppet.ts'
+import { LocalPuppet } from './local-puppet.ts'
+import type { Puppet } from './puppet.ts'
+import { PuppetPool } from './puppet-pool.ts'
+import type { ProfileName, Rig } from './rig.ts'
+import { ok } from './verdict.ts'
+
+/** An emulated machine may be slow to do what it does in the end. */
+const WATCHDOG_MS = 20_000
+
+const PUPPET_MAIN = fileURLToPath(entryPoint(import.meta.url, './puppet-main.js'))
+const PUPPET_PLATFORM = entryPoint(import.meta.url, './linux-puppet.js').href
+
+const PARAMETERS: Readonly<Record<LimitName, string>> = {
+  'gntalloc.limit': '/sys/module/xen_gntalloc/parameters/limit',
+  'gntdev.limit': '/sys/module/xen_gntdev/parameters/limit',
+}
+
+/** The domain of Xen that this process runs in, which must be PV and ours alone. */
+export async function createXenRig(profile?: ProfileName): Promise<Rig> {
+  const kernel = release()
+  const here = profileOf(kernel)
+  if (profile && profile !== here) {
+    throw new Error(`this domain runs ${kernel}, which is compared as ${here}, not ${profile}`)
+  }
+  const { INTERDOM_TESTBED_DOMID: domid } = process.env
+  const platform = linux(domid ? { domid: Number(domid) } : {})
+  if (platform.kind !== 'pv') {
+    throw new Error('the suite maps grants to its own domain, which destroys pages outside of PV')
+  }
+  return new XenRig(kernel, here, platform)
+}
+
+/** The profile whose kernel is nearest. */
+function profileOf(kernel: string): ProfileName {
+  const [major = 0, minor = 0] = kernel.split('.').map(Number)
+  return major > 6 || (major === 6 && minor >= 12) ? 'linux-6.12' : 'linux-6.1'
+}
+
+class XenRig implements Rig {
+  readonly name = 'xen'
+  readonly kernel: string
+  readonly profile: ProfileName
+  readonly capabilities: ReadonlySet<Capability>
+  readonly domid: number
+  readonly watchdogMs = WATCHDOG_MS
+  /** Puppet 0: a call is a system call of this process. */
+  readonly #own: LocalPuppet
+  readonly #pool = new PuppetPool({ start: () => this.#start() })
+
+  constructor(kernel: string, profile: ProfileName, platform: Platform) {
+    this.kernel = kernel
+    this.profile = profile
+    this.domid = platform.domid
+    this.capabilities = platform.capabilities
+    this.#own = new LocalPuppet(platform, process.pid)
+  }
+
+  async puppet(n: number): Promise<Puppet> {
+    return n === 0 ? this.#own : this.#pool.kept(n - 1)
+  }
+
+  disposable(): Promise<Puppet> {
+    return this.#pool.disposable()
+  }
+
+  async getLimit(name: LimitName): Promise<number> {
+    return Number(await readFile(PARAMETERS[name], 'utf8'))
+  }
+
+  async setLimit(name: LimitName, pages: number): Promise<void> {
+    await writeFile(PARAMETERS[name], String(pages))
+  }
+
+  async settle(ms: number): Promise<void> {
+    await setTimeout(ms)
+  }
+
+  async clean(): Promise<void> {
+    await this.#own.reset()
+    await this.#pool.reset()
+    await this.#assertQuotaIsFree()
+  }
+
+  async close(): Promise<void> {
+    await this.#own.reset()
+    await this.#pool.close()
+  }
+
+  /** A page that is still granted by a dead or closed descriptor counts: this much can be seen. */
+  async #assertQuotaIsFree(): Promise<void> {
+    const count = await this.getLimit('gntalloc.limit')
+    const argument = encodeAllocGref({ domid: this.domid, flags: 0, count })
+    const fd = await ok(this.#own.open('gntalloc', { access: 'readwrite', nonblock: true }))
+    try {
+      const { result } = await this.#own.ioctl(fd, GNTALLOC_ALLOC_GREF, argument)
+      if (result < 0) throw new Error(`pages are still granted: ALLOC of all answers ${result}`)
+    } finally {
+      await this.#own.close(fd)
+    }
+  }
+
+  #start(): Promise<ChildPuppet> {
+    // When a child's end is known, its kernel has released what it held.
+    return ChildPuppet.start({
+      command: [process.execPath, PUPPET_MAIN, PUPPET_PLATFORM],
+      env: { ...process.env, INTERDOM_DOMID: String(this.domid) },
+    })
+  }
+}
