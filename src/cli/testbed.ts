@@ -1,11 +1,12 @@
 import { constants } from 'node:os'
-import { Command, type CommanderError, InvalidArgumentError } from 'commander'
-import { build } from '../testbed/build.ts'
+import { Command, InvalidArgumentError } from 'commander'
 import { exitCodes, TestbedError } from '../testbed/failure.ts'
 import { maxGuests } from '../testbed/job.ts'
+import { defaultTimeoutSeconds } from '../testbed/limits.ts'
 import { defaultKernel } from '../testbed/packages.ts'
 import type { OutputLine } from '../testbed/recorder.ts'
-import { defaultTimeoutSeconds, type RunResult, run } from '../testbed/run.ts'
+import type { RunResult } from '../testbed/run.ts'
+import { strict } from './usage.ts'
 
 interface RunFlags {
   kernel: string
@@ -51,6 +52,7 @@ function buildCommand(): Command {
     .option('--node <path>', 'node binary for the domains', process.execPath)
     .action(async (flags: { kernel: string; node: string }) => {
       await reported(async () => {
+        const { build } = await import('../testbed/build.ts')
         const image = await build({ ...flags, onStep: step })
         console.log(image.folder)
       })
@@ -95,6 +97,7 @@ async function runFlags(flags: RunFlags, guests: number): Promise<void> {
     stop.abort(new Interrupted(`ended by ${signal}`, { cause: constants.signals[signal] }))
   }
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted)
+  const { run } = await import('../testbed/run.ts')
   const result = await run({
     ...same,
     guests: Array.from({ length: guests }, (_, index) => domu[index] ?? ''),
@@ -147,14 +150,4 @@ async function reported(action: () => Promise<void>): Promise<void> {
 function wholeNumber(text: string): number {
   if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('Not a whole number.')
   return Number(text)
-}
-
-/** Wrong usage shows the help and exits 2, where commander's own choice is 1. */
-function strict(command: Command): Command {
-  return command
-    .showHelpAfterError()
-    .allowExcessArguments(false)
-    .exitOverride((error: CommanderError) => {
-      process.exit(error.exitCode === 0 ? 0 : exitCodes.usage)
-    })
 }

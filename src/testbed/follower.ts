@@ -1,8 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
+import { keptCharacters } from './limits.ts'
 
-/** What is kept of one stream in memory; the file has it all. */
-const keptCharacters = 64 * 1024 * 1024
 const chunkSize = 64 * 1024
 
 /** Reads a file that another process appends to, and tells its lines as they get complete. */

@@ -7,7 +7,7 @@ export interface Execution {
 }
 
 /** What a tool that failed said: its command line, its exit and its errors. */
-export class ToolError extends Error {
+class ToolError extends Error {
   override readonly name: string = 'ToolError'
   readonly stderr: string
 

@@ -19,7 +19,7 @@ export interface Machine {
   xenArgs: string
 }
 
-export const emulator = 'qemu-system-x86_64'
+const emulator = 'qemu-system-x86_64'
 
 /**
  * Without smap, dom0's kernel dies at once (QEMU's emulation of it does not go with the frames

@@ -15,6 +15,7 @@ import {
   removeJob,
   writeJob,
 } from './job.ts'
+import { consoleTailLines, defaultTimeoutSeconds, keptRuns, maxTimeoutSeconds } from './limits.ts'
 import { memoryFor, sizesOf } from './memory.ts'
 import { defaultKernel } from './packages.ts'
 import { cacheFolder } from './places.ts'
@@ -56,7 +57,7 @@ export interface RunOptions {
   signal?: AbortSignal
 }
 
-export interface DomainResult extends Output {
+interface DomainResult extends Output {
   /** Missing when the command did not end. */
   exitCode: number | undefined
 }
@@ -76,12 +77,8 @@ export interface RunResult {
   out: string
 }
 
-export const defaultTimeoutSeconds = 180
-const maxTimeoutSeconds = 24 * 60 * 60
 const pollMilliseconds = 100
-const keptRuns = 10
 const hour = 60 * 60 * 1000
-const consoleTailLines = 30
 
 /**
  * Boots Xen, runs the commands at the same time once all guests are up, and ends the machine.
