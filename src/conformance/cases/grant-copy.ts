@@ -124,8 +124,8 @@ const refusals: readonly ConformanceCase[] = [
 
 /** What is copied. */
 const copies: readonly ConformanceCase[] = [
-  defineCase(171, 'a page is copied from a grant into memory', async t => {
-    const { grant, region } = await page(t)
+  defineCase(171, 'a page is copied from a grant, which may be read-only, into memory', async t => {
+    const { grant, region } = await page(t, 0)
     await region.storeBytes(0, pattern(PAGE_SIZE))
     const memory = await t.memory()
     const segment = { source: inGrant(grant), dest: inMemory(memory), len: PAGE_SIZE }
