@@ -13,7 +13,9 @@ export interface ErrorFacts {
   gntst?: number
   /** The limit that was hit, as a person would name it: `'gntalloc limit'`. */
   limit?: string
+  /** What it is set to, in `limitUnit`: `'pages in domain 3'`. */
   limitValue?: number
+  limitUnit?: string
   used?: number
   wanted?: number
   /** What to do about it: a command, a file, an option. */
@@ -128,7 +130,8 @@ function messageOf(errno: number, syscall: string, facts: ErrorFacts): string {
       facts.used === undefined ? '' : `${facts.used} in use`,
       facts.wanted === undefined ? '' : `${facts.wanted} wanted`,
     ].filter(Boolean)
-    parts.push([`${facts.limit} ${facts.limitValue ?? ''}`.trim(), ...numbers].join(', '))
+    const limit = [facts.limit, facts.limitValue, facts.limitUnit].filter(part => part !== undefined)
+    parts.push([limit.join(' '), ...numbers].join(', '))
   } else {
     parts.push(errnoText(errno).toLowerCase())
   }

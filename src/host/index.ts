@@ -3,6 +3,7 @@
  * the rest starts, asks and stops it.
  */
 export type { DomainStatus, HostStatus, Order } from './administration.ts'
+export { isAbsence } from './call-socket.ts'
 export { type ConnectHostOptions, connectHost, ensureHost } from './connect-host.ts'
 export { hostDirectory } from './directory.ts'
 export { HostPlatform, type HostPlatformOptions } from './host-platform.ts'

@@ -1,4 +1,4 @@
-import { unlinkSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { ERRNO } from '../abi/errno.ts'
 import { checked, XenError } from '../base/errors.ts'
@@ -15,6 +15,8 @@ import { WIRE_VERSION } from './wire.ts'
  */
 interface HostProgram extends ServerOptions {
   readonly lifeline: boolean
+  /** The directory was made for this host and goes with it. */
+  readonly isTemporary: boolean
 }
 
 function readOptions(argument: string | undefined): HostProgram {
@@ -30,6 +32,7 @@ function readOptions(argument: string | undefined): HostProgram {
     clock: clock === 'manual' ? 'manual' : 'real',
     idleMs: options.idleMs ?? 0,
     lifeline: options.lifeline === true,
+    isTemporary: options.isTemporary === true,
   }
 }
 
@@ -68,11 +71,8 @@ function main(): void {
     process.exit(1)
   })
   worker.on('exit', () => {
-    try {
-      unlinkSync(recordPath(options.directory))
-    } catch {
-      // Somebody emptied the directory: nothing is left to remove.
-    }
+    const { directory, isTemporary } = options
+    rmSync(isTemporary ? directory : recordPath(directory), { recursive: true, force: true })
     process.exit(process.exitCode ?? 0)
   })
   if (options.lifeline) process.stdin.on('end', stop).on('error', stop).resume()

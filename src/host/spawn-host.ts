@@ -16,6 +16,8 @@ export interface HostOptions {
   readonly idleMs?: number
   /** Outlive this process: no terminal, no inherited descriptor, a log file. */
   readonly daemon?: boolean
+  /** The directory goes with the host. */
+  readonly isTemporary?: boolean
 }
 
 /**
@@ -34,6 +36,7 @@ export async function spawnHost(options: HostOptions): Promise<ChildProcess> {
     clock,
     idleMs: options.idleMs ?? 0,
     lifeline: !daemon,
+    isTemporary: options.isTemporary ?? false,
   })
   const log = daemon ? openSync(logPath(directory), 'a', 0o600) : undefined
   const program = entryPoint(import.meta.url, './server-main.js')

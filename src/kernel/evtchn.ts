@@ -201,8 +201,9 @@ export class EvtchnFile extends OpenFile {
   #refuseBind(result: Result, domid?: number, port?: number): Result {
     if (result === -ERRNO.ENOSPC) {
       return this.refuse(ERRNO.ENOSPC, {
-        limit: 'event channels of the domain',
+        limit: 'highest port',
         limitValue: this.domain.limits.maxEventChannels,
+        limitUnit: `in domain ${this.domain.domid}`,
         fix: 'raise max_event_channels of the domain',
       })
     }

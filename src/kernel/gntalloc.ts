@@ -58,11 +58,12 @@ export class GntallocFile extends OpenFile {
     const limit = limits['gntalloc.limit']
     if (grefs.pagesInUse + wanted.count > limit) {
       return this.refuse(ERRNO.ENOSPC, {
-        limit: 'gntalloc limit of the domain, in pages',
+        limit: 'gntalloc limit',
         limitValue: limit,
+        limitUnit: `pages in domain ${this.domain.domid}`,
         used: grefs.pagesInUse,
         wanted: wanted.count,
-        fix: 'raise gntalloc.limit of the domain',
+        fix: `raise gntalloc.limit of domain ${this.domain.domid}`,
       })
     }
     const first = this.#counter
@@ -112,8 +113,9 @@ export class GntallocFile extends OpenFile {
 
   #refuseTable(wanted: number): Result {
     return this.refuse(ERRNO.ENOSPC, {
-      limit: 'grant table of the domain, in frames of 512 refs',
+      limit: 'grant table of',
       limitValue: this.domain.limits.maxGrantFrames,
+      limitUnit: `frames of 512 refs in domain ${this.domain.domid}`,
       wanted,
       fix: 'raise max_grant_frames of the domain',
     })

@@ -73,10 +73,11 @@ export class GntdevFile extends OpenFile {
     const limit = this.domain.limits['gntdev.limit']
     if (count === 0 || count > limit) {
       return this.refuse(ERRNO.EINVAL, {
-        limit: 'gntdev limit, in pages a call',
+        limit: 'gntdev limit',
         limitValue: limit,
+        limitUnit: `pages a call in domain ${this.domain.domid}`,
         wanted: count,
-        fix: 'map in several calls, or raise gntdev.limit of the domain',
+        fix: 'map in several calls, or raise gntdev.limit',
       })
     }
     const elements = memory.read(argument + abi.MAP_GRANT_REF_ELEMENTS, count * abi.GRANT_REF_SIZE)
