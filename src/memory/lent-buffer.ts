@@ -1,4 +1,3 @@
-import { markAsUntransferable } from 'node:worker_threads'
 import type { Address } from '../native/libc.ts'
 import { viewMemory } from '../native/view.ts'
 import type { Interval } from './intervals.ts'
@@ -76,15 +75,16 @@ const refused: PropertyDescriptor = {
 const refusals = { transfer: refused, transferToFixedLength: refused }
 
 /**
- * Forbids to transfer: that would move the pages into another ArrayBuffer behind our back, and the
- * first one's collection would then unmap them under its views.
+ * Forbids to transfer: that moves the pages into another ArrayBuffer behind our back, and the first
+ * one's collection would then unmap them under its views. structuredClone and postMessage refuse
+ * external memory by themselves (Node 20 copies it in silence, which is harmless).
  *
- * Marked as untransferable the buffer has a detach key on newer Nodes, and everything that would
- * detach it throws. Node 20 has no such key: structuredClone and postMessage copy there in silence
- * (which is harmless), and the byte streams of the web (`reader.read(view)`, `enqueue(view)`) do
- * move it. `isMoved` above sees that as long as the first buffer lives.
+ * What is left are the byte streams of the web, `reader.read(view)` and `controller.enqueue(view)`,
+ * and methods taken from ArrayBuffer.prototype. `isMoved` above sees those for as long as the first
+ * buffer lives, and then never gives the addresses back. worker_threads.markAsUntransferable would
+ * make them throw, but must not be used here: on Node 26 it sets a detach key, and Node itself
+ * detaches every external buffer at exit, without a key, and aborts (seen with 26.10.0).
  */
 function pin(buffer: ArrayBuffer): void {
-  markAsUntransferable(buffer)
   Object.defineProperties(buffer, refusals)
 }
