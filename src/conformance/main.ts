@@ -1,39 +1,85 @@
 #!/usr/bin/env node
 /** `npm run conformance -- --platform sim|host|xen [--profile P] [--json] [--only 13,20-30]` */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { lineOf, summaryOf } from './report.ts'
+import { TestbedError } from '../testbed/failure.ts'
+import { type ConformanceReport, lineOf, summaryOf } from './report.ts'
 import type { ProfileName } from './rig.ts'
 import { RIGS } from './rigs.ts'
 import { runConformance } from './runner.ts'
 import { parseSelection } from './selection.ts'
+import { isPvDomain, runOnTestbed } from './xen-testbed.ts'
 
 const PROFILES: readonly ProfileName[] = ['linux-6.1', 'linux-6.12']
 
 interface Options {
   platform: string
   profile?: ProfileName
+  kernel?: string
   json?: true
-  only?: ReadonlySet<number>
+  progress?: true
+  only?: Selection
+}
+
+interface Selection {
+  readonly text: string
+  readonly numbers: ReadonlySet<number>
 }
 
 async function main(argv: readonly string[]): Promise<number> {
   const options = parse(argv)
   if (typeof options === 'number') return options
+  const isElsewhere = options.platform === 'xen' && (options.kernel || !isPvDomain())
+  const report = await (isElsewhere ? onTestbed(options) : here(options))
+  if (options.json) console.log(JSON.stringify(report, null, 2))
+  else console.log(`${report.platform}, ${report.kernel} (${report.profile})\n${summaryOf(report)}`)
+  return report.cases.some(one => one.outcome === 'failed') ? 1 : 0
+}
+
+async function here(options: Options): Promise<ConformanceReport> {
   const makeRig = RIGS[options.platform]
   if (!makeRig) throw new Error(`no rig for ${options.platform}`)
   const rig = await makeRig(options.profile)
+  const onLine = progressOf(options)
   try {
-    const { json, only } = options
-    const report = await runConformance(rig, {
-      ...(only && { filter: one => only.has(one.id) }),
-      onCase: one => json || console.log(lineOf(one)),
+    return await runConformance(rig, {
+      ...filterOf(options),
+      onCase: one => onLine(lineOf(one)),
     })
-    if (json) console.log(JSON.stringify(report, null, 2))
-    else console.log(`${rig.name}, ${report.kernel} (${report.profile})\n${summaryOf(report)}`)
-    return report.cases.some(one => one.outcome === 'failed') ? 1 : 0
   } finally {
     await rig.close()
   }
+}
+
+/** Xen is not here, so a machine with Xen is made, and this program run in its dom0. */
+async function onTestbed(options: Options): Promise<ConformanceReport> {
+  const { kernel, profile, only } = options
+  const stop = new AbortController()
+  // Without this, an interrupted run would leave the machine behind until its time is up.
+  const interrupted = (signal: NodeJS.Signals): void => stop.abort(new Error(`ended by ${signal}`))
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted)
+  return runOnTestbed({
+    ...(kernel !== undefined && { kernel }),
+    words: [...(profile ? ['--profile', profile] : []), ...(only ? ['--only', only.text] : [])],
+    signal: stop.signal,
+    onStep: text => console.error(text),
+    onLine: progressOf(options),
+  })
+}
+
+function filterOf({ only }: Options): { filter?: (one: { id: number }) => boolean } {
+  return only ? { filter: one => only.numbers.has(one.id) } : {}
+}
+
+/** Where the line of a case goes: not among the JSON. */
+function progressOf({ json, progress }: Options): (line: string) => void {
+  if (!json) return line => console.log(line)
+  return progress ? line => console.error(line) : () => {}
+}
+
+function selection(text: string): Selection {
+  const numbers = parseSelection(text)
+  if (!numbers) throw new InvalidArgumentError('wanted is a list as 13,14,20-30')
+  return { text, numbers }
 }
 
 /** The options, or the exit status of a command line that asked for help or was wrong. */
@@ -46,12 +92,10 @@ function parse(argv: readonly string[]): Options | number {
         .makeOptionMandatory(),
     )
     .addOption(new Option('--profile <name>', 'the kernel to imitate').choices(PROFILES))
+    .option('--kernel <package>', "Debian package of the test bed's kernel, for --platform xen")
     .option('--json', 'print one JSON document')
-    .option('--only <numbers>', 'run these cases: 13,14,20-30', text => {
-      const numbers = parseSelection(text)
-      if (!numbers) throw new InvalidArgumentError('wanted is a list as 13,14,20-30')
-      return numbers
-    })
+    .option('--progress', 'with --json: a line for each case on standard error')
+    .option('--only <numbers>', 'run these cases: 13,14,20-30', selection)
     .exitOverride()
   try {
     return command.parse(argv, { from: 'user' }).opts()
@@ -66,7 +110,8 @@ main(process.argv.slice(2)).then(
     process.exitCode = status
   },
   (error: unknown) => {
-    console.error(error)
-    process.exitCode = 1
+    const isTold = error instanceof TestbedError
+    console.error(isTold ? `conformance: ${error.message}` : error)
+    process.exitCode = isTold ? error.exitCode : 1
   },
 )

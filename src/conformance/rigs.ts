@@ -8,4 +8,6 @@ export type RigMaker = (profile?: ProfileName) => Promise<Rig>
  */
 export const RIGS: Readonly<Record<string, RigMaker>> = {
   sim: async profile => (await import('./sim-rig.ts')).createSimRig(profile ? { profile } : {}),
+  host: async profile => (await import('./host-rig.ts')).createHostRig(profile),
+  xen: async profile => (await import('./xen-rig.ts')).createXenRig(profile),
 }
