@@ -1,5 +1,5 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { defineCase } from '../../src/conformance/case.ts'
 import { CASES } from '../../src/conformance/cases/index.ts'
@@ -29,13 +29,16 @@ for (const profile of PROFILE_NAMES) {
 
 describe('the rig of a host', () => {
   const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`)
-  const directories = (): string[] =>
-    readdirSync(tmpdir()).filter(name => name.startsWith('interdom-'))
+  /** Where a puppet's host lives, and its process. */
+  const hostOf = (puppet: number): { directory: string; host: number } => {
+    const environment = readFileSync(`/proc/${puppet}/environ`, 'utf8').split('\0')
+    const directory = environment.find(one => one.startsWith('INTERDOM_HOST='))?.slice(14) ?? ''
+    const { pid } = JSON.parse(readFileSync(join(directory, 'host.json'), 'utf8'))
+    return { directory, host: pid }
+  }
 
   test('leaves no process and no directory, even when a case throws', async () => {
-    const before = new Set(directories())
     const rig = await createHostRig()
-    const mine = directories().filter(name => !before.has(name))
     const pids: number[] = []
     const { outcome, detail } = await runCase(
       rig,
@@ -46,12 +49,14 @@ describe('the rig of a host', () => {
         throw new Error('halfway')
       }),
     )
-    expect({ outcome, detail }).toEqual({ outcome: 'failed', detail: 'halfway' })
+    expect(outcome).toBe('failed')
+    expect(detail).toMatch(/^halfway/)
     expect(pids.map(isAlive)).toEqual([true, true, false])
+    const { directory, host } = hostOf(pids[0] ?? 0)
+    expect(existsSync(directory)).toBe(true)
     await rig.close()
-    expect(pids.map(isAlive)).toEqual([false, false, false])
-    expect(mine.length).toBeGreaterThan(0)
-    expect(directories().filter(name => mine.includes(name))).toEqual([])
+    expect([...pids, host].map(isAlive)).toEqual([false, false, false, false])
+    expect(existsSync(directory)).toBe(false)
   })
 
   test('a puppet that died is replaced', async () => {
