@@ -60,7 +60,8 @@ export function choosePlatform(
   }
   if (domid === undefined) {
     throw new TypeError(
-      'a host has many domains: say which one to be, with connect({ domid: 1 }) or INTERDOM_DOMID=1',
+      'a host has many domains: say which one to be, with --domid 1 on the command line, ' +
+        'connect({ domid: 1 }) or INTERDOM_DOMID=1',
     )
   }
   return { kind: 'host', domid, directory, start: options.start ?? false }

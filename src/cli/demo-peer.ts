@@ -1,5 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
+import { type ChildProcess, type ForkOptions, fork } from 'node:child_process'
 import { entryPoint } from '../base/entry-point.ts'
 import type { DemoPeer } from './demo-steps.ts'
 
@@ -15,10 +14,18 @@ export interface PeerAnswer {
   readonly error?: string
 }
 
-/** Starts the other process and resolves when it is connected to its domain. */
-export async function startPeer(env: NodeJS.ProcessEnv, domid: number): Promise<DemoPeer> {
+/**
+ * Starts the other process and resolves when it is connected to its domain. It is killed at the
+ * latest when the signal aborts.
+ */
+export async function startPeer(
+  env: NodeJS.ProcessEnv,
+  domid: number,
+  signal: AbortSignal,
+): Promise<DemoPeer> {
   const program = entryPoint(import.meta.url, './demo-peer-main.js')
-  const child = fork(program.pathname, [], { env, execArgv: [] })
+  const options: ForkOptions = { env, execArgv: [], signal, killSignal: 'SIGKILL' }
+  const child = fork(program.pathname, [], options)
   const peer = new ChildPeer(child, domid)
   await peer.ready
   return peer
@@ -40,14 +47,14 @@ class ChildPeer implements DemoPeer {
   constructor(child: ChildProcess, domid: number) {
     this.#child = child
     this.domid = domid
-    this.#exited = once(child, 'exit')
+    this.#exited = new Promise(resolve => child.once('exit', resolve))
     // The first message has no call: the process says that it is there.
     this.ready = this.#awaitAnswer(0)
     child.on('message', (message: PeerAnswer) => this.#settle(message))
-    this.#exited.then(() => {
-      const gone = new Error(`process ${child.pid} of domain ${domid} has ended`)
-      for (const { reject } of this.#pending.values()) reject(gone)
-    }, console.error)
+    child.once('error', error => this.#rejectAll(error))
+    child.once('exit', () => {
+      this.#rejectAll(new Error(`process ${child.pid} of domain ${domid} has ended`))
+    })
   }
 
   get pid(): number {
@@ -99,5 +106,10 @@ class ChildPeer implements DemoPeer {
     this.#pending.delete(id)
     if (error === undefined) pending?.resolve(value)
     else pending?.reject(new Error(error))
+  }
+
+  #rejectAll(error: Error): void {
+    for (const { reject } of this.#pending.values()) reject(error)
+    this.#pending.clear()
   }
 }

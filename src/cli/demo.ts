@@ -11,7 +11,11 @@ const DEMO_TIMEOUT_MS = 9000
 const DOMID = 1
 const PEER_DOMID = 2
 
-export type StartPeer = (env: NodeJS.ProcessEnv, domid: number) => Promise<DemoPeer>
+export type StartPeer = (
+  env: NodeJS.ProcessEnv,
+  domid: number,
+  signal: AbortSignal,
+) => Promise<DemoPeer>
 
 /** `interdom demo`: the tour. Who plays the other process can be replaced. */
 export function demoCommand(startPeer?: StartPeer): Command {
@@ -55,7 +59,7 @@ async function cast(stage: Stage, startPeer?: StartPeer): Promise<DemoCast> {
     INTERDOM_DOMID: String(PEER_DOMID),
   }
   const start = startPeer ?? (await import('./demo-peer.ts')).startPeer
-  const peer = await start(env, PEER_DOMID)
+  const peer = await start(env, PEER_DOMID, stage.signal)
   stage.add(() => peer.kill())
   return { machine, xen, peer, signal: stage.signal }
 }
@@ -104,5 +108,7 @@ class Stage {
     clearTimeout(this.#timer)
     process.off('SIGINT', this.#interrupt).off('SIGTERM', this.#interrupt)
     for (const undo of this.#undo.reverse()) await undo()
+    // A process that did not get so far as to be on the list goes with the signal.
+    this.#stop.abort()
   }
 }

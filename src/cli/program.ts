@@ -5,11 +5,11 @@ import { hostCommand } from './host.ts'
 import { runCommand } from './run.ts'
 import { shellCommand } from './shell.ts'
 import { testbedCommand } from './testbed.ts'
-import { EXIT, strict } from './usage.ts'
+import { strict } from './usage.ts'
 
 /** The command line. Each command loads what it needs when it runs. */
 export function createProgram(version: string): Command {
-  const program = strict(new Command('interdom'))
+  return strict(new Command('interdom'))
     .description('Xen inter-domain memory for Node.js, with or without Xen')
     .version(version)
     .enablePositionalOptions()
@@ -19,10 +19,4 @@ export function createProgram(version: string): Command {
     .addCommand(runCommand())
     .addCommand(doctorCommand())
     .addCommand(testbedCommand())
-  // Without a command there is nothing to do, and that is wrong usage too.
-  program.action(() => {
-    program.outputHelp({ error: true })
-    process.exitCode = EXIT.usage
-  })
-  return program
 }

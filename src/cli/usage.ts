@@ -22,9 +22,14 @@ export async function reported(command: Command, action: () => Promise<void>): P
   } catch (error) {
     if (error instanceof CommanderError) throw error
     const message = error instanceof Error ? error.message : String(error)
-    process.stderr.write(`interdom ${command.name()}: ${message}\n`)
+    process.stderr.write(`${fullName(command)}: ${message}\n`)
     process.exitCode = EXIT.failed
   }
+}
+
+/** `'interdom host start'` */
+function fullName(command: Command): string {
+  return command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name()
 }
 
 /** Runs what depends on options alone: a TypeError or RangeError there is wrong usage. */
