@@ -21,6 +21,7 @@ interface RunFlags {
   guestKernelArgs?: string
   xenArgs?: string
   guestConfig: string[]
+  snapshot?: boolean
   json?: boolean
   verbose?: boolean
 }
@@ -76,6 +77,7 @@ function runCommand(): Command {
     .option('--guest-kernel-args <words>', 'the same for the guests')
     .option('--xen-args <words>', "for Xen's command line: gnttab_max_frames=8")
     .option('--guest-config <line>', "for the guests' xl configuration; repeatable", several, none)
+    .option('--snapshot', 'start from a saved state after the boot; taken on first use')
     .option('--json', 'print the result as JSON instead of the output')
     .option('-v, --verbose', "show the machine's console too")
     .addHelpText('after', exitCodeHelp)

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execute } from './process.ts'
 
@@ -8,6 +8,9 @@ export type DomainName = 'dom0' | 'domu1' | 'domu2' | 'domu3' | 'domu4'
 export const domainNames: readonly DomainName[] = ['dom0', 'domu1', 'domu2', 'domu3', 'domu4']
 /** dom0's shell script goes through the domains by these names. */
 export const maxGuests: number = domainNames.length - 1
+
+/** The unit in which dom0 reads the payload. */
+const payloadBlock = 64 * 1024
 
 /** What dom0 is to do, as files in the folder that it has as /host. */
 export interface Job {
@@ -34,20 +37,45 @@ export async function prepareJob(host: string): Promise<void> {
     await rm(join(host, name), { recursive: true, force: true })
   }
   await mkdir(jobFolder(host))
+  await mkdir(join(host, 'log'))
 }
 
-/** Packs the payload's folder; gives the archive's path. */
-export async function packPayload(host: string, payload: string): Promise<string> {
+/**
+ * Packs the payload's folder, if there is one, and gives the archive's path.
+ * @param step - The archive's size is a multiple of it; what a saved machine knows of its disk
+ * must fit the next payload too.
+ */
+export async function packPayload(
+  host: string,
+  payload: string | undefined,
+  step: number,
+): Promise<string> {
   const archive = join(jobFolder(host), 'payload.tar')
   const owner = ['--owner=0', '--group=0', '--numeric-owner']
-  await execute('tar', ['-c', ...owner, '-f', archive, '-C', payload, '.'])
+  const files = payload === undefined ? ['-T', '/dev/null'] : ['-C', payload, '.']
+  await execute('tar', ['-c', ...owner, '-f', archive, ...files])
+  const { size } = await stat(archive)
+  const blocks = Math.ceil(size / payloadBlock)
+  await writeFile(join(jobFolder(host), 'payload-blocks'), `${blocks}\n`)
+  await truncate(archive, Math.ceil(size / step) * step)
   return archive
+}
+
+/** A file there makes dom0 wait after its boot, to be saved. */
+export function snapshotMark(host: string): string {
+  return join(jobFolder(host), 'snapshot')
+}
+
+/** Whether dom0 has noticed that it goes on from a saved state. */
+export function isRestored(host: string): boolean {
+  return existsSync(join(jobFolder(host), 'restored'))
 }
 
 /** Writes the job's files. */
 export async function writeJob(host: string, job: Job): Promise<void> {
   const folder = jobFolder(host)
   await writeFile(join(folder, 'guests'), `${job.guests}\n`)
+  await writeFile(join(folder, 'now'), `${Math.floor(Date.now() / 1000)}\n`)
   for (const [domain, command] of job.commands) {
     await writeFile(join(folder, `${domain}.sh`), `${command}\n`)
   }

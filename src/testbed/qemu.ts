@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
+import { join } from 'node:path'
 
 /** Everything that QEMU's command line depends on. */
 export interface Machine {
@@ -19,7 +20,12 @@ export interface Machine {
   xenArgs: string
 }
 
-const emulator = 'qemu-system-x86_64'
+/** How the machine starts: at its beginning, so that it can be saved, or from a saved state. */
+export type Start = 'boot' | 'save' | { snapshot: string }
+
+/** File in the host's folder for QEMU's own messages. */
+export const qemuLog = 'qemu.log'
+export const emulator = 'qemu-system-x86_64'
 
 /**
  * Without smap, dom0's kernel dies at once (QEMU's emulation of it does not go with the frames
@@ -31,7 +37,7 @@ const cpu = 'max,-smap,-xsave'
 const xenMemory = 192
 
 /** The arguments for QEMU: Xen as a multiboot kernel, dom0's kernel and files as its modules. */
-export function qemuArguments(machine: Machine): string[] {
+export function qemuArguments(machine: Machine, start: Start = 'boot'): string[] {
   const { dom0Memory } = machine
   const xen = words(
     `dom0_mem=${dom0Memory}M,max:${dom0Memory}M dom0_max_vcpus=1`,
@@ -43,33 +49,52 @@ export function qemuArguments(machine: Machine): string[] {
   return [
     ...['-accel', 'tcg,thread=multi', '-cpu', cpu, '-smp', '2'],
     ...['-m', `${dom0Memory + machine.guestMemory + xenMemory}`],
-    ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-no-reboot'],
+    ...['-nodefaults', '-display', 'none', '-no-reboot'],
     ...['-kernel', 'xen.elf', '-append', xen, '-initrd', `${doubled(kernel)},root.cpio`],
     '-virtfs',
     `local,path=${doubled(machine.host)},mount_tag=host,security_model=none,multidevs=remap`,
     ...disk('vmlinux', 'vmlinux'),
     ...disk('root.cpio', 'root.cpio'),
     ...(machine.payload === undefined ? [] : disk('payload', machine.payload)),
-    ...['-chardev', `file,id=console,path=${doubled(machine.console)}`],
-    ...['-serial', 'chardev:console'],
+    ...consoleArguments(machine, start),
   ]
 }
 
+function consoleArguments(machine: Machine, start: Start): string[] {
+  const path = doubled(machine.console)
+  const serial = ['-serial', 'chardev:console']
+  if (typeof start === 'string') {
+    const monitor = start === 'save' ? ['-qmp', 'stdio'] : ['-monitor', 'none']
+    return [...monitor, '-chardev', `file,id=console,path=${path}`, ...serial]
+  }
+  // dom0 waits for a line on its console, to know that it goes on in another QEMU.
+  const console = ['-chardev', `stdio,id=console,signal=off,logfile=${path}`, ...serial]
+  return ['-monitor', 'none', ...console, '-incoming', `exec:cat ${start.snapshot}`]
+}
+
 /**
- * Starts QEMU below coreutils' timeout, which ends it even when this process is gone by then.
- * @param log - File for QEMU's own messages.
+ * Starts QEMU below coreutils' timeout, which ends it even when this process is gone by then;
+ * hence its limit is a little later than ours.
  */
-export function startQemu(machine: Machine, log: string, seconds: number): ChildProcess {
-  const errors = openSync(log, 'w')
+export function startQemu(machine: Machine, seconds: number, start: Start): ChildProcess {
+  const errors = openSync(join(machine.host, qemuLog), 'w')
   try {
-    const limit = ['--foreground', '--kill-after=5', `${seconds}`]
-    return spawn('timeout', [...limit, emulator, ...qemuArguments(machine)], {
+    const limit = ['--foreground', '--kill-after=5', `${seconds + 15}`]
+    return spawn('timeout', [...limit, emulator, ...qemuArguments(machine, start)], {
       cwd: machine.images,
-      stdio: ['ignore', errors, errors],
+      stdio: start === 'boot' ? ['ignore', errors, errors] : ['pipe', 'pipe', errors],
     })
   } finally {
     closeSync(errors)
   }
+}
+
+/** Waits for the end of a process, whatever it is. */
+export async function ended(child: ChildProcess): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', () => resolve())
+  })
 }
 
 /** A read-only disk that dom0 finds by its serial number. */

@@ -1,13 +1,16 @@
 import type { ChildProcess } from 'node:child_process'
-import { readFileSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { mkdir, readdir, realpath, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from './build.ts'
+import { consoleTail } from './console-tail.ts'
 import { exitCodes, TestbedError, type TestbedErrorCode } from './failure.ts'
 import { findImage, type Image, manifestPath, recipeFor } from './image.ts'
 import {
   type DomainName,
   domainNames,
+  isRestored,
+  type Job,
   maxGuests,
   packPayload,
   prepareJob,
@@ -15,12 +18,19 @@ import {
   removeJob,
   writeJob,
 } from './job.ts'
-import { consoleTailLines, defaultTimeoutSeconds, keptRuns, maxTimeoutSeconds } from './limits.ts'
+import {
+  defaultTimeoutSeconds,
+  keptRuns,
+  maxTimeoutSeconds,
+  payloadStep,
+  pollMilliseconds,
+} from './limits.ts'
 import { memoryFor, sizesOf } from './memory.ts'
 import { defaultKernel } from './packages.ts'
 import { cacheFolder } from './places.ts'
-import { type Machine, startQemu } from './qemu.ts'
+import { ended, type Machine, type Start, startQemu } from './qemu.ts'
 import { type Output, type OutputLine, Recorder } from './recorder.ts'
+import { snapshotFor } from './snapshot.ts'
 import { buildTools, requireTools, runTools } from './tools.ts'
 
 export interface RunOptions {
@@ -48,6 +58,11 @@ export interface RunOptions {
   guestConfig?: readonly string[]
   /** Megabytes. */
   memory?: { dom0?: number; guest?: number }
+  /**
+   * Starts from the saved state of such a machine after its boot; takes it on first use. Each run
+   * then begins with the same process ids, free references and random state.
+   */
+  snapshot?: boolean
   /** Passes the machine's console on to `onOutput` too. */
   verbose?: boolean
   onOutput?: (line: OutputLine) => void
@@ -77,7 +92,6 @@ export interface RunResult {
   out: string
 }
 
-const pollMilliseconds = 100
 const hour = 60 * 60 * 1000
 
 /**
@@ -94,16 +108,20 @@ export async function run(options: RunOptions = {}): Promise<RunResult> {
   const out = await outFolder(options.out)
   try {
     await prepareJob(out)
-    const { payload } = options
-    const archive = payload === undefined ? undefined : await packPayload(out, payload)
+    const { payload, snapshot = false } = options
+    const archive =
+      payload === undefined && !snapshot
+        ? undefined
+        : await packPayload(out, payload, snapshot ? payloadStep : 1)
     const memory = { ...memoryFor(sizesOf(image.folder, archive), guests), ...options.memory }
-    await writeJob(out, {
+    const job: Job = {
       commands,
       guests,
       guestMemory: memory.guest,
       guestKernelArgs: options.guestKernelArgs ?? '',
       guestConfig: options.guestConfig ?? [],
-    })
+    }
+    await writeJob(out, job)
     const machine: Machine = {
       images: image.folder,
       host: out,
@@ -115,7 +133,12 @@ export async function run(options: RunOptions = {}): Promise<RunResult> {
       kernelArgs: options.kernelArgs ?? '',
       xenArgs: options.xenArgs ?? '',
     }
-    return await runMachine(machine, [...commands.keys()], options)
+    const { onStep = () => undefined, signal } = options
+    const seconds = options.timeoutSeconds ?? defaultTimeoutSeconds
+    const start: Start = snapshot
+      ? { snapshot: await snapshotFor(machine, job, { seconds, onStep, signal }) }
+      : 'boot'
+    return await runMachine(machine, start, [...commands.keys()], options)
   } finally {
     await removeJob(out)
   }
@@ -123,6 +146,7 @@ export async function run(options: RunOptions = {}): Promise<RunResult> {
 
 async function runMachine(
   machine: Machine,
+  from: Start,
   commands: readonly DomainName[],
   options: RunOptions,
 ): Promise<RunResult> {
@@ -131,9 +155,15 @@ async function runMachine(
   for (const domain of commands) recorder.followDomain(domain)
   if (options.verbose === true) recorder.followConsole(machine.console)
   const start = performance.now()
-  // The wrapper's limit is for the case that this process is gone; hence it is the later one.
-  const child = startQemu(machine, join(machine.host, 'qemu.log'), limit + 15)
-  const poll = setInterval(() => recorder.poll(), pollMilliseconds)
+  const child = startQemu(machine, limit, from)
+  // Of a restored machine, the console is on its standard output too; the log has it.
+  child.stdout?.resume()
+  child.stdin?.on('error', () => undefined)
+  const poll = setInterval(() => {
+    recorder.poll()
+    // Said again until it is heard: what comes before the state is restored gets lost.
+    if (child.stdin !== null && !isRestored(machine.host)) child.stdin.write('\n')
+  }, pollMilliseconds)
   const timedOut = await untilEnd(child, limit, options.signal).finally(() => clearInterval(poll))
   const seconds = (performance.now() - start) / 1000
   recorder.finish()
@@ -166,10 +196,7 @@ async function untilEnd(
   signal?.addEventListener('abort', stop)
   process.once('exit', stop)
   try {
-    await new Promise<void>((resolve, reject) => {
-      child.once('error', reject)
-      child.once('close', () => resolve())
-    })
+    await ended(child)
   } finally {
     clearTimeout(timer)
     signal?.removeEventListener('abort', stop)
@@ -195,22 +222,6 @@ function failureOf(
     return error('ERR_TESTBED_TIMEOUT', `the commands did not end within ${secondsOut} s`)
   }
   return error('ERR_TESTBED_STOPPED', 'the machine stopped before the commands ended')
-}
-
-function consoleTail(machine: Machine): string {
-  const texts = [machine.console, join(machine.host, 'qemu.log')].map(path => {
-    try {
-      return readFileSync(path, 'utf8').replaceAll('\r', '').trimEnd()
-    } catch {
-      return ''
-    }
-  })
-  const lines = texts
-    .filter(text => text !== '')
-    .join('\n')
-    .split('\n')
-  const tail = lines.slice(-consoleTailLines).map(line => `  ${line}`)
-  return `The end of its console (all of it: ${machine.console}):\n${tail.join('\n')}`
 }
 
 function commandsOf({ dom0, guests }: RunOptions): Map<DomainName, string> {

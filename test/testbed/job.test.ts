@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -84,8 +92,21 @@ describe('a job', () => {
   test('packs the payload from within its folder', async () => {
     mkdirSync(join(host, 'folder'))
     writeFileSync(join(host, 'folder/program.mjs'), '0')
-    const archive = readFileSync(await packPayload(host, join(host, 'folder')))
+    const archive = readFileSync(await packPayload(host, join(host, 'folder'), 1))
     expect(archive.includes('./program.mjs')).toBe(true)
+  })
+
+  test('packs the payload into a multiple of the step, and says how much of it counts', async () => {
+    const blocks = (): string => readFileSync(join(host, '.job/payload-blocks'), 'utf8')
+    const megabyte = 1024 * 1024
+    expect(statSync(await packPayload(host, undefined, megabyte)).size).toBe(megabyte)
+    expect(blocks()).toBe('1\n')
+    mkdirSync(join(host, 'folder'))
+    writeFileSync(join(host, 'folder/large'), Buffer.alloc(megabyte))
+    expect(statSync(await packPayload(host, join(host, 'folder'), megabyte)).size).toBe(
+      2 * megabyte,
+    )
+    expect(blocks()).toBe('17\n')
   })
 })
 

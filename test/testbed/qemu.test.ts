@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type Machine, qemuArguments } from '../../src/testbed/qemu.ts'
+import { type Machine, qemuArguments, type Start } from '../../src/testbed/qemu.ts'
 
 const machine: Machine = {
   images: '/cache/images/a',
@@ -59,6 +59,24 @@ describe('the command line for QEMU', () => {
       values('-device', { payload }).map(value => value.split('serial=')[1] ?? '')
     expect(names(undefined)).toEqual(['vmlinux', 'root.cpio'])
     expect(names('/tmp/payload.tar')).toEqual(['vmlinux', 'root.cpio', 'payload'])
+  })
+
+  test('has one console, and a monitor only to be saved by', () => {
+    const options = (start: Start): string[] =>
+      qemuArguments(machine, start).filter(arg => /^-(monitor|qmp|incoming|chardev)$/.test(arg))
+    expect(options('boot')).toEqual(['-monitor', '-chardev'])
+    expect(options('save')).toEqual(['-qmp', '-chardev'])
+    expect(options({ snapshot: 'file' })).toEqual(['-monitor', '-chardev', '-incoming'])
+  })
+
+  test('has the same devices whether it is to be saved or was', () => {
+    const devices = (start: Start): string[] => {
+      const args = qemuArguments(machine, start)
+      return args.filter((_, index) =>
+        /^-(device|virtfs|serial|m|cpu)$/.test(args[index - 1] ?? ''),
+      )
+    }
+    expect(devices({ snapshot: 'file' })).toEqual(devices('save'))
   })
 
   test('writes to no disk', () => {
