@@ -24,9 +24,8 @@ export interface DemoPeer {
 
 export interface DemoMachine {
   readonly pid: number
-  readonly directory: string
   /** What is granted, mapped or bound: one line each. */
-  leftovers(): readonly string[]
+  leftovers(): Promise<readonly string[]>
 }
 
 export interface DemoCast {
@@ -124,7 +123,7 @@ export function demoSteps(): DemoStep[] {
         page.unmap()
         bell.unbind()
         xen.close()
-        expectThat(machine.leftovers().join('; '), '', 'what is left in the machine')
+        expectThat((await machine.leftovers()).join('; '), '', 'what is left in the machine')
         return 'nothing is granted, mapped or bound any more'
       },
     },

@@ -1,9 +1,5 @@
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Command } from 'commander'
-import { type DemoCast, type DemoMachine, type DemoPeer, playDemo } from './demo-steps.ts'
+import { type DemoCast, type DemoPeer, playDemo } from './demo-steps.ts'
 import { EXIT, reported, strict } from './usage.ts'
 
 /** All of it, the start of three processes included. */
@@ -48,18 +44,12 @@ async function runDemo(say: (line: string) => void, startPeer?: StartPeer): Prom
 }
 
 async function cast(stage: Stage, startPeer?: StartPeer): Promise<DemoCast> {
-  const { connect } = await import('../connect.ts')
-  const machine = await stage.machine()
-  const xen = await connect({ platform: 'host', host: machine.directory, domid: DOMID })
-  stage.add(async () => xen.close())
-  const env = {
-    ...process.env,
-    INTERDOM_PLATFORM: 'host',
-    INTERDOM_HOST: machine.directory,
-    INTERDOM_DOMID: String(PEER_DOMID),
-  }
+  const { startHost } = await import('../start-host.ts')
+  const machine = await startHost()
+  stage.add(() => machine.close())
+  const xen = await machine.connect({ domid: DOMID })
   const start = startPeer ?? (await import('./demo-peer.ts')).startPeer
-  const peer = await start(env, PEER_DOMID, stage.signal)
+  const peer = await start(machine.env(PEER_DOMID), PEER_DOMID, stage.signal)
   stage.add(() => peer.kill())
   return { machine, xen, peer, signal: stage.signal }
 }
@@ -85,30 +75,11 @@ class Stage {
     this.#undo.push(undo)
   }
 
-  async machine(): Promise<DemoMachine> {
-    const { giveOrder, spawnHost } = await import('../host/index.ts')
-    const directory = mkdtempSync(join(tmpdir(), 'interdom-demo-'))
-    this.add(async () => rmSync(directory, { recursive: true, force: true }))
-    const child = await spawnHost({ directory })
-    this.add(async () => {
-      child.ref()
-      const exited = once(child, 'exit')
-      if (child.exitCode === null && child.signalCode === null) child.kill()
-      else return
-      await exited
-    })
-    return {
-      pid: child.pid ?? 0,
-      directory,
-      leftovers: () => giveOrder(directory, { order: 'leftovers' }) as string[],
-    }
-  }
-
   async clear(): Promise<void> {
     clearTimeout(this.#timer)
     process.off('SIGINT', this.#interrupt).off('SIGTERM', this.#interrupt)
-    for (const undo of this.#undo.reverse()) await undo()
     // A process that did not get so far as to be on the list goes with the signal.
     this.#stop.abort()
+    for (const undo of this.#undo.reverse()) await undo()
   }
 }

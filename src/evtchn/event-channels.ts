@@ -1,3 +1,5 @@
+import { channel } from 'node:diagnostics_channel'
+import { ioctlName } from '../abi/devices.ts'
 import { DOMID_SELF } from '../abi/domid.ts'
 import {
   EVTCHN_BIND_INTERDOMAIN,
@@ -17,6 +19,9 @@ import type { Device } from '../platform.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { Port } from './port.ts'
 import type { PortState } from './port-state.ts'
+
+const bindChannel = channel('interdom:evtchn:bind')
+const unbindChannel = channel('interdom:evtchn:unbind')
 
 const U32_MAX = 2 ** 32 - 1
 
@@ -98,6 +103,10 @@ export class EventChannels {
     const state = this.#stateOf(port, dispatcher)
     dispatcher.add(state)
     this.#owner.adopt(state)
+    if (bindChannel.hasSubscribers) {
+      const { domid, port: remotePort } = facts
+      bindChannel.publish({ call: ioctlName('evtchn', call), port, domid, remotePort })
+    }
     return new Port(state, dispatcher)
   }
 
@@ -118,6 +127,7 @@ export class EventChannels {
           return dispatcher.device.ioctl(EVTCHN_UNBIND, encodeU32(port))
         }
         const failure = releaseStep(unbind, 'ioctl EVTCHN_UNBIND')
+        if (unbindChannel.hasSubscribers) unbindChannel.publish({ port })
         if (failure) throw failure
       },
     }

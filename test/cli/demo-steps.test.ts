@@ -46,8 +46,7 @@ function peerOn(world: World, open: Open): DemoPeer {
 function castOn(world: World, open: Open, peer: DemoPeer, signal?: AbortSignal): DemoCast {
   const machine = {
     pid: -1,
-    directory: '/nowhere',
-    leftovers: () => world.machine.leftovers(),
+    leftovers: async () => world.machine.leftovers(),
   }
   return { machine, xen: open(1), peer, signal: signal ?? new AbortController().signal }
 }
