@@ -244,7 +244,7 @@ export class Ranges {
     const result = mapper(start, MAP_FIXED)
     const pieces = this.#pieces.overlapping(start, end)
     if (result < 0) {
-      // Before Linux 6.12 the old mapping is gone when the driver refuses the new one.
+      // Linux may have removed what was there before the driver refused (6.12.117 has, seen in dom0).
       const isKept = isMapped(start, end - start)
       for (const piece of isKept ? [] : pieces)
         this.#remove(piece, Math.max(piece.start, start), Math.min(piece.end, end), true)

@@ -8,12 +8,10 @@ export const O_WRONLY = 1
 export const O_RDWR = 2
 export const O_CREAT = 0o100
 export const O_EXCL = 0o200
-export const O_TRUNC = 0o1000
-export const O_APPEND = 0o2000
 export const O_NONBLOCK = 0o4000
 const O_CLOEXEC = 0o2000000
 
-export const AT_FDCWD = -100
+const AT_FDCWD = -100
 
 const F_GETFD = 1
 const F_GETFL = 3
@@ -33,10 +31,8 @@ const MFD_CLOEXEC = 1
 const MFD_ALLOW_SEALING = 2
 
 /** Operations of {@link flock}. */
-export const LOCK_SH = 1
 export const LOCK_EX = 2
 export const LOCK_NB = 4
-export const LOCK_UN = 8
 
 /** Modes of {@link fallocate}. */
 export const FALLOC_FL_KEEP_SIZE = 1
@@ -121,7 +117,7 @@ export function statusFlags(fd: number): Result {
   return answer(fcntl_.invoke(fd, F_GETFL, 0))
 }
 
-/** Sets O_NONBLOCK and O_APPEND of the open file description, which all its descriptors share. */
+/** Sets O_NONBLOCK of the open file description, which all its descriptors share. */
 export function setStatusFlags(fd: number, flags: number): Result {
   return answer(fcntl_.invoke(fd, F_SETFL, flags))
 }

@@ -6,7 +6,6 @@ export const MREMAP_MAYMOVE = 1
 export const MREMAP_FIXED = 2
 
 /** Advice of {@link madvise}. Source: include/uapi/asm-generic/mman-common.h. */
-export const MADV_DONTNEED = 4
 export const MADV_DONTFORK = 10
 /** Faults every page in, for reading or for writing, and changes no byte. Linux 5.14 and later. */
 export const MADV_POPULATE_READ = 22

@@ -2,12 +2,10 @@ import { answer, declare, type Result } from './koffi.ts'
 
 /** Source: include/uapi/asm-generic/resource.h. */
 const RLIMIT_NOFILE = 7
-const PR_SET_DUMPABLE = 4
 
 const kill_ = declare('int kill(int pid, int signal)')
 const getrlimit_ = declare('int getrlimit(int resource, void *limits)')
 const setrlimit_ = declare('int setrlimit(int resource, const void *limits)')
-const prctl_ = declare('int prctl(int option, size_t a, size_t b, size_t c, size_t d)')
 
 /** kill(2). Signal 0 asks whether the process exists. */
 export function kill(pid: number, signal: number): Result {
@@ -30,9 +28,4 @@ export function getDescriptorLimit(): DescriptorLimit | Result {
 export function setDescriptorLimit({ soft, hard }: DescriptorLimit): Result {
   const limits = BigUint64Array.of(BigInt(soft), BigInt(hard))
   return answer(setrlimit_.invoke(RLIMIT_NOFILE, new Uint8Array(limits.buffer)))
-}
-
-/** Whether processes of the same user may trace this one and read its memory. */
-export function setDumpable(dumpable: boolean): Result {
-  return answer(prctl_.invoke(PR_SET_DUMPABLE, dumpable ? 1 : 0, 0, 0, 0))
 }

@@ -3,7 +3,6 @@ import { answer, declare, type Result, restarted } from './koffi.ts'
 /** Unix sockets only. Source: include/linux/socket.h, include/uapi/asm-generic/socket.h. */
 const AF_UNIX = 1
 export const SOCK_STREAM = 1
-export const SOCK_DGRAM = 2
 export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0o4000
 const SOCK_CLOEXEC = 0o2000000
@@ -11,14 +10,10 @@ const SOCK_CLOEXEC = 0o2000000
 export const SOL_SOCKET = 1
 export const SO_ERROR = 4
 export const SO_SNDBUF = 7
-export const SO_RCVBUF = 8
 const SO_PEERCRED = 17
 
-export const SHUT_RD = 0
-export const SHUT_WR = 1
 export const SHUT_RDWR = 2
 
-export const MSG_PEEK = 0x02
 export const MSG_DONTWAIT = 0x40
 export const MSG_NOSIGNAL = 0x4000
 

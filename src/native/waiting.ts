@@ -6,9 +6,6 @@ export const POLLIN = 0x001
 export const POLLOUT = 0x004
 export const POLLERR = 0x008
 export const POLLHUP = 0x010
-export const POLLNVAL = 0x020
-export const EPOLLET = 0x80000000
-export const EPOLLONESHOT = 0x40000000
 
 const EPOLL_CTL_ADD = 1
 const EPOLL_CTL_DEL = 2

@@ -60,5 +60,7 @@ test('no descriptor of any kind reaches a child', () => {
   const fds = makeAll(directory)
   expect(fds.every(fd => fd >= FIRST)).toBe(true)
   expect(new Set(fds).size).toBe(15)
+  const FD_CLOEXEC = 1
+  expect(fds.map(fd => libc.descriptorFlags(fd))).toEqual(fds.map(() => FD_CLOEXEC))
   expect(inherited()).toEqual([])
 })

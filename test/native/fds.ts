@@ -24,7 +24,7 @@ export function disown(fd: number): void {
 }
 
 /** Numbers of all open descriptors but the one of the listing itself. */
-export function openDescriptors(): number[] {
+function openDescriptors(): number[] {
   return readdirSync('/proc/self/fd').map(Number)
 }
 
