@@ -118,8 +118,8 @@ export class SelfGrantGuard implements MmapGuard {
       domid: own,
       index: offset,
       fix:
-        'interdom refused: outside PV, mapping a grant of the own domain takes the page away from ' +
-        'gntalloc for good. Use the gntalloc mapping itself, GRANT_COPY, or a second domain',
+        'interdom refused: outside PV, mapping a grant of the own domain takes the page away ' +
+        'from gntalloc for good. Use the gntalloc mapping itself, GRANT_COPY, or a second domain',
     }
   }
 }

@@ -30,7 +30,7 @@ class Mapping {
   }
 }
 
-test('the addresses of a tombstone go back to the kernel when its last view is collected', async () => {
+test('the addresses of a tombstone go back when its last view is collected', async () => {
   const memory = newRanges()
   const address = mapPages(memory, sharedFile(1), 0, 1)
   // Only a DataView of the buffer is left: it keeps the tombstone as well as `bytes` would.

@@ -87,7 +87,7 @@ class Run {
   }
 }
 
-test('whatever is mapped, viewed, replaced, unmapped and collected, views see it or zeroes', async () => {
+test('whatever is mapped, replaced, unmapped and collected, views see it or zeroes', async () => {
   const fd = sharedFile(FILE_PAGES)
   const files = new Ranges()
   const whole = files.map({ fd, offset: 0, length: FILE_PAGES * PAGE }, SHARED)

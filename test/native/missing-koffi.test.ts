@@ -24,7 +24,8 @@ test('without the native module of koffi the error says what is missing and what
   const directory = installation("throw new Error('Cannot find the native Koffi module')")
   const program = `
     import { getDescriptorLimit } from './native/libc.js'
-    try { getDescriptorLimit() } catch (error) { console.log(error.message, '|', error.cause.message) }
+    try { getDescriptorLimit() }
+    catch (error) { console.log(error.message, '|', error.cause.message) }
   `
   const arguments_ = ['--input-type=module', '-e', program]
   const options = { cwd: directory, encoding: 'utf8' } as const

@@ -45,7 +45,7 @@ test('a message that is longer than the buffer says so', () => {
   expect(text(into)).toBe('long')
 })
 
-test('a message may be longer than the first stage and carry as many descriptors as Linux lets', () => {
+test('a message may outgrow the stage and carry as many descriptors as Linux lets', () => {
   const [here, there] = ownPair(libc.socketpair(libc.SOCK_SEQPACKET))
   const long = new Uint8Array(100_000).map((_, i) => i)
   const one = own(libc.eventfd(0))
