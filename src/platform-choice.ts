@@ -6,8 +6,10 @@ import type { Platform } from './platform.ts'
 
 /** The platforms that have a name: `'xen'` and `'linux'` are the real devices of a Xen domain. */
 export const PLATFORM_NAMES = ['xen', 'linux', 'host'] as const
+/** One of {@link PLATFORM_NAMES}. */
 export type PlatformName = (typeof PLATFORM_NAMES)[number]
 
+/** Which platform, and which domain on it. */
 export interface ConnectOptions {
   /** Left out: `INTERDOM_PLATFORM`, else real Xen where we are in a Xen domain, else a host. */
   readonly platform?: PlatformName | Platform

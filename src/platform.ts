@@ -107,17 +107,20 @@ export const CAPABILITIES = [
   'two-domains',
   'destructive',
 ] as const
+/** One entry of {@link CAPABILITIES}. */
 export type Capability = (typeof CAPABILITIES)[number]
 
 /** How a device file is opened: O_RDONLY, O_WRONLY or O_RDWR. */
 export type Access = 'read' | 'write' | 'readwrite'
 
+/** The flags of open(2) that matter here. */
 export interface OpenOptions {
   readonly access: Access
   /** O_NONBLOCK: `read` on an empty evtchn answers -EAGAIN instead of waiting. */
   readonly nonblock: boolean
 }
 
+/** The arguments of mmap(2) on a device. */
 export interface MmapOptions {
   /** Bytes into the device file: the index that ALLOC_GREF or MAP_GRANT_REF answered. */
   readonly offset: number
@@ -190,6 +193,7 @@ export interface Memory {
 /** Limits that a person may set: module parameters on real Xen. Pages. */
 export type LimitName = 'gntalloc.limit' | 'gntdev.limit'
 
+/** A process of a domain: its device files and its memory. See the head of this file. */
 export interface Platform {
   readonly name: 'linux' | 'host' | 'sim'
   /** This process's domain. */

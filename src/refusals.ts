@@ -22,7 +22,7 @@ export const REFUSALS: readonly Refusal[] = [
     syscall: 'open',
     code: 'ENOENT',
     cause: 'there is no such device file: this is no Xen domain, or the driver is not loaded',
-    fix: 'load it (modprobe xen-gntalloc, xen-gntdev, xen-evtchn), or use a host; see interdom doctor',
+    fix: 'load it (modprobe xen-gntalloc, xen-gntdev, xen-evtchn); see interdom doctor',
   },
   {
     operation: 'any',
@@ -50,7 +50,7 @@ export const REFUSALS: readonly Refusal[] = [
     syscall: 'ioctl GNTALLOC_ALLOC_GREF',
     code: 'ENOSPC',
     cause: 'the limit of gntalloc is reached by all processes together, or the grant table is full',
-    fix: 'unmap shares, raise /sys/module/xen_gntalloc/parameters/limit, or Xen’s gnttab_max_frames',
+    fix: 'unmap shares, or raise /sys/module/xen_gntalloc/parameters/limit or gnttab_max_frames',
   },
   {
     operation: 'share',
@@ -85,7 +85,7 @@ export const REFUSALS: readonly Refusal[] = [
     syscall: 'mmap gntdev',
     code: 'EINVAL',
     cause: 'Xen refused at least one of the grants, and the kernel does not say which or why',
-    fix: 'check domid and ref, that they were granted to this domain, that writable was granted, and that the granter lives',
+    fix: 'check domid and ref, and that the granter lives and granted it to us, writable if asked',
   },
   {
     operation: 'map',

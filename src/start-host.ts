@@ -18,6 +18,7 @@ import type { ProfileName } from './kernel/profiles.ts'
 
 export type { DomainStatus, HostStatus, ProfileName }
 
+/** What the machine is like; everything may be left out. */
 export interface StartHostOptions {
   /** Which kernel its domains run: default the newest. */
   readonly kernel?: ProfileName

@@ -4,6 +4,7 @@ import * as gntdev from './gntdev.ts'
 
 /** The device files, without `/dev/xen/`. */
 export const DEVICE_NAMES = ['gntalloc', 'gntdev', 'evtchn'] as const
+/** `'gntalloc'`, `'gntdev'` or `'evtchn'`. */
 export type DeviceName = (typeof DEVICE_NAMES)[number]
 
 interface IoctlEntry {

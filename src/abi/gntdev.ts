@@ -99,11 +99,6 @@ export function decodeMapGrantRefIndex(bytes: Uint8Array): number {
  *
  * The layout of gntalloc's DEALLOC_GREF under another name. A count of 0 matches any (case 133).
  */
-export interface UnmapGrantRef {
-  index: number
-  count: number
-}
-
 export {
   decodeDeallocGref as decodeUnmapGrantRef,
   encodeDeallocGref as encodeUnmapGrantRef,

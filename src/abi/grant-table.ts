@@ -55,6 +55,7 @@ export const GNTST = {
   no_space: -13,
 } as const
 
+/** A status by name: `'GNTST_okay'`, `'GNTST_bad_gntref'` … */
 export type GntstName = `GNTST_${keyof typeof GNTST}`
 
 /** `'GNTST_bad_gntref'` for -3. */

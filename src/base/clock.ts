@@ -16,7 +16,7 @@ interface Entry {
   cancelled: boolean
 }
 
-/** A clock that stands still until it is advanced; tasks run in the order in which they fall due. */
+/** A clock that stands still until it is advanced; tasks run in the order of their due times. */
 export class ManualClock implements Clock {
   #now = 0
   #entries: Entry[] = []

@@ -130,7 +130,9 @@ function messageOf(errno: number, syscall: string, facts: ErrorFacts): string {
       facts.used === undefined ? '' : `${facts.used} in use`,
       facts.wanted === undefined ? '' : `${facts.wanted} wanted`,
     ].filter(Boolean)
-    const limit = [facts.limit, facts.limitValue, facts.limitUnit].filter(part => part !== undefined)
+    const limit = [facts.limit, facts.limitValue, facts.limitUnit].filter(
+      part => part !== undefined,
+    )
     parts.push([limit.join(' '), ...numbers].join(', '))
   } else {
     parts.push(errnoText(errno).toLowerCase())

@@ -19,8 +19,8 @@ export function demoCommand(startPeer?: StartPeer): Command {
     .description('two processes share a page, talk, and one learns that the other was killed')
     .addHelpText(
       'after',
-      '\nNeeds no Xen: it starts a simulated machine in a directory of its own, and leaves nothing\n' +
-        'behind. Exits 0 when every step went as it should, 1 when one did not.',
+      '\nNeeds no Xen: it starts a simulated machine in a directory of its own and leaves\n' +
+        'nothing behind. Exits 0 when every step went as it should, 1 when one did not.',
     )
     .action((_flags: object, command: Command) => reported(command, () => demo(startPeer)))
 }

@@ -25,8 +25,8 @@ export function runCommand(): Command {
     .passThroughOptions()
     .addHelpText(
       'after',
-      '\nThe program finds the host by INTERDOM_PLATFORM, INTERDOM_HOST and INTERDOM_DOMID, which\n' +
-        'connect() reads. Exits with its exit code, or 128 and the number of its signal.',
+      '\nThe program finds the host by INTERDOM_PLATFORM, INTERDOM_HOST and INTERDOM_DOMID,\n' +
+        'which connect() reads. Exits with its exit code, or 128 and the number of its signal.',
     )
     .action((words: string[], flags: RunFlags, command: Command) =>
       reported(command, () => run(words, flags)),

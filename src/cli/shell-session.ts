@@ -68,7 +68,8 @@ function help(): string {
   const lines = SHELL_COMMANDS.map(({ usage, does }) => `${usage.padEnd(width)}${does}\n`)
   return (
     `${lines.join('')}${'help'.padEnd(width)}this list\n\n` +
-    'Numbers are decimal or 0x hexadecimal. Tab completes commands, refs, indexes and addresses;\n' +
-    'the end of the input (Ctrl-D) leaves. In n= each digit is a user of the page: 1 while alive.\n'
+    'Numbers are decimal or 0x hexadecimal. Tab completes commands, refs, indexes and\n' +
+    'addresses; the end of the input (Ctrl-D) leaves. In n= each digit is a user of the page,\n' +
+    '1 while alive.\n'
   )
 }

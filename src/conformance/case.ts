@@ -1,6 +1,7 @@
 import type { Capability } from '../platform.ts'
 import type { CaseContext } from './context.ts'
 
+/** What a case does; it throws when something is not as its title says. */
 export type CaseBody = (t: CaseContext) => Promise<void>
 
 /** One numbered case of the fact sheet. */

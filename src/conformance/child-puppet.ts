@@ -14,6 +14,7 @@ import {
 /** How long a child may think about one request before it counts as hung. */
 const ANSWER_WITHIN_MS = 120_000
 
+/** How a puppet in a process of its own is started. */
 export interface ChildPuppetOptions {
   /** The program and its arguments. */
   readonly command: readonly [string, ...string[]]
@@ -62,9 +63,7 @@ export class ChildPuppet extends Puppet {
     })
     if (hello.hello !== PUPPET_PROTOCOL_VERSION) {
       child.kill('SIGKILL')
-      throw new Error(
-        `the puppet speaks version ${hello.hello} of the protocol, ${PUPPET_PROTOCOL_VERSION} wanted`,
-      )
+      throw new Error(`the puppet speaks version ${hello.hello}, ${PUPPET_PROTOCOL_VERSION} wanted`)
     }
     return new ChildPuppet(child, Number(hello.domid), pending, options.released)
   }

@@ -26,7 +26,7 @@ import { type MappingOptions, Opened } from './opened.ts'
 import type { Region } from './region.ts'
 import { ok } from './verdict.ts'
 
-/** A copy segment as a case writes it: the flags follow from its sides unless they are the point. */
+/** A copy segment as a case writes it: its flags follow from its sides unless they are given. */
 export interface CopyRequest {
   readonly source: CopyEndpoint
   readonly dest: CopyEndpoint

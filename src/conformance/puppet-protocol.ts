@@ -31,6 +31,7 @@ import type { Access, Address, MmapOptions, Readiness, Result } from '../platfor
 /** Raised whenever a puppet of the other side would misunderstand. */
 export const PUPPET_PROTOCOL_VERSION = 1
 
+/** A seam call, as a puppet is told to make it. */
 export type Request =
   | { op: 'open'; device: DeviceName; access: Access; nonblock: boolean }
   /** Exactly one of `bytes` and `address`, or neither for a call without an argument. */
@@ -53,6 +54,7 @@ export type Request =
 export type Op = Request['op']
 export type RequestOf<O extends Op> = Extract<Request, { op: O }>
 
+/** What a puppet answers to a request. */
 export interface Reply {
   result: Result
   bytes?: Uint8Array

@@ -1,6 +1,7 @@
 import type { Capability } from '../platform.ts'
 import type { ProfileName } from './rig.ts'
 
+/** How a case went. */
 export interface CaseReport {
   readonly id: number
   readonly title: string

@@ -4,6 +4,7 @@ import { CaseContext } from './context.ts'
 import type { CaseReport, ConformanceReport } from './report.ts'
 import type { Rig } from './rig.ts'
 
+/** Which cases to run, and who is told. */
 export interface RunOptions {
   /** Which cases to run; the others are not reported. */
   readonly filter?: (one: ConformanceCase) => boolean

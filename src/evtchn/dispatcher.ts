@@ -115,7 +115,7 @@ export class Dispatcher {
     this.#wait = undefined
   }
 
-  /** One at a time; a wait that was ended by {@link #drop} may still be settling beside a new one. */
+  /** One at a time, but one that {@link #drop} has ended may still be settling beside a new one. */
   async #listen(): Promise<void> {
     const wait = new AbortController()
     this.#wait = wait

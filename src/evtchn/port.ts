@@ -7,6 +7,7 @@ import { Anchor } from '../memory/anchor.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { PortState } from './port-state.ts'
 
+/** How a wait ends before its event. */
 export interface WaitOptions {
   /** Ends the wait: it rejects with the reason of the signal. */
   readonly signal?: AbortSignal

@@ -32,6 +32,7 @@ export interface GrantedBytes {
   readonly offset: number
 }
 
+/** One segment of a copy; at least one side of it is a grant. */
 export interface GrantCopy {
   readonly from: LocalBytes | GrantedBytes
   readonly to: LocalBytes | GrantedBytes

@@ -30,6 +30,7 @@ import { Mapping, type ReadOnlyMapping } from './mapping.ts'
 import { Pages } from './pages.ts'
 import { deallocShare, Share } from './share.ts'
 
+/** What to grant, and to whom. */
 export interface ShareOptions {
   /** Domain that may map the pages; need not exist yet. */
   readonly to: number
@@ -39,6 +40,7 @@ export interface ShareOptions {
   readonly pages?: number
 }
 
+/** How to map; read-only if left out. */
 export interface MapOptions {
   readonly writable?: boolean
 }

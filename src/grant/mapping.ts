@@ -169,7 +169,8 @@ export class Mapping {
     if (this.isClosed) return `Mapping <${names}, closed>`
     const pages = this.#pages.count === 1 ? '1 page' : `${this.#pages.count} pages`
     const access = this.writable ? 'writable' : 'read-only'
-    return `Mapping <${names}, ${pages} ${access} at 0x${this.address.toString(16)}, index ${this.index}>`
+    const address = `0x${this.address.toString(16)}`
+    return `Mapping <${names}, ${pages} ${access} at ${address}, index ${this.index}>`
   }
 
   #open(): ReadOnlyBytes {

@@ -137,8 +137,8 @@ export class Share {
     if (this.isClosed) return `Share <${names}, closed>`
     const pages = this.#pages.count === 1 ? '1 page' : `${this.#pages.count} pages`
     const access = this.writable ? 'writable' : 'read-only'
-    const address = `0x${this.address.toString(16)}`
-    return `Share <${names} to domain ${this.to}, ${pages} ${access} at ${address}, index ${this.index}>`
+    const what = `${names} to domain ${this.to}, ${pages} ${access}`
+    return `Share <${what} at 0x${this.address.toString(16)}, index ${this.index}>`
   }
 
   #pageOf({ clearByte, page }: ShareNotification): number | undefined {

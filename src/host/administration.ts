@@ -18,6 +18,7 @@ export type Order =
   | { readonly order: 'advance'; readonly ms: number }
   | { readonly order: 'leftovers' }
 
+/** A domain of a host, as `interdom host status --json` shows it. */
 export interface DomainStatus {
   readonly domid: number
   readonly kind: string
@@ -26,6 +27,7 @@ export interface DomainStatus {
   readonly limits: Readonly<Record<string, number>>
 }
 
+/** A host and its domains. */
 export interface HostStatus {
   readonly pid: number
   readonly directory: string

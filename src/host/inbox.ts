@@ -13,7 +13,7 @@ export const LOOK_AT_ALL = 0
  *
  *     pipe          u32 port numbers, at most one in flight for each port
  *     states        a word for each slot: MASKED, PENDING (receiver, senders and host write)
- *     connections   a word for each slot: number of the present connection, 0 for none (host writes)
+ *     connections   a word for each slot: number of its connection, 0 for none (host writes)
  *
  * The host keeps both ends of the pipe, so that a writer never meets SIGPIPE and a reader never an
  * end of file; everybody else opens an end anew, since O_NONBLOCK belongs to the open description

@@ -4,8 +4,8 @@
  */
 export type { DomainStatus, HostStatus, Order } from './administration.ts'
 export { isAbsence } from './call-socket.ts'
-export { type ConnectHostOptions, connectHost, ensureHost } from './connect-host.ts'
+export { connectHost, ensureHost } from './connect-host.ts'
 export { hostDirectory } from './directory.ts'
-export { HostPlatform, type HostPlatformOptions } from './host-platform.ts'
+export { HostPlatform } from './host-platform.ts'
 export { giveOrder } from './orders.ts'
-export { type HostOptions, spawnHost } from './spawn-host.ts'
+export { spawnHost } from './spawn-host.ts'

@@ -12,8 +12,6 @@ export const CHUNK_PAGES = 512
 export const LINK_SLOTS = 131072
 /** Ranges of user memory that one call may send along. */
 export const SNAPSHOT_RANGES_MAX = 65_536
-/** Descriptors in one message: SCM_MAX_FD is 253, and no answer needs more than an inbox's. */
-export const MESSAGE_FDS_MAX = 8
 /** Chunks without a mapping whose descriptor a client keeps for the next map. */
 export const IDLE_CHUNKS_MAX = 8
 /** Bytes of a Unix socket's path, without its terminating zero (man 7 unix). */

@@ -177,7 +177,7 @@ export class Server {
     } catch (error) {
       this.#drop(client)
       const reason = error instanceof Error ? error.message : String(error)
-      // Not console: its lines would wait for a turn of this thread's event loop, and there is none.
+      // Not console: its lines wait for a turn of this thread's event loop, and there is none.
       writeSync(2, `client dropped: ${reason}\n`)
     }
   }

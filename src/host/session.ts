@@ -15,7 +15,7 @@ import type { Links, PortEntry } from './links.ts'
 import { decodeRanges, encodeWrites, Snapshot } from './snapshot.ts'
 import { type BodyReader, BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
-/** What a request is answered with. The descriptors are sent; `closeAfter` of them are ours no more. */
+/** What a request is answered with. */
 export interface Answer {
   readonly result: number
   readonly body?: Uint8Array

@@ -134,7 +134,7 @@ export class GntdevFile extends OpenFile {
     return 0
   }
 
-  /** The map with exactly this index and count; a count of 0 matches any (gntdev_find_map_index). */
+  /** The map with this very index and count; a count of 0 matches any (gntdev_find_map_index). */
   #find(page: number, count: number): GrantMap | undefined {
     // The driver keeps the page index in 32 bits (case 278).
     const index = page | 0

@@ -6,6 +6,8 @@ const CHUNK = 512
  */
 export class PageRefs {
   readonly #chunks = new Map<number, { refs: Uint32Array; live: number }>()
+  /** Number of the newest chunk, which stays when it is empty: the next page goes there. */
+  #newest = -1
 
   /** The ref at `page`, or 0. */
   get(page: number): number {
@@ -18,6 +20,8 @@ export class PageRefs {
     if (!chunk) {
       chunk = { refs: new Uint32Array(CHUNK), live: 0 }
       this.#chunks.set(at, chunk)
+      if (this.#chunks.get(this.#newest)?.live === 0) this.#chunks.delete(this.#newest)
+      this.#newest = at
     }
     chunk.refs[page % CHUNK] = ref
     chunk.live++
@@ -29,7 +33,7 @@ export class PageRefs {
     if (!chunk || chunk.refs[page % CHUNK] === 0) return
     chunk.refs[page % CHUNK] = 0
     chunk.live--
-    if (chunk.live === 0) this.#chunks.delete(at)
+    if (chunk.live === 0 && at !== this.#newest) this.#chunks.delete(at)
   }
 
   /** Whether each of `count` pages from `first` on has a ref. */

@@ -16,6 +16,7 @@ export interface KernelProfile {
 }
 
 export const PROFILE_NAMES = ['linux-6.1', 'linux-6.12'] as const
+/** A kernel whose behaviour the simulators know, by its release. */
 export type ProfileName = (typeof PROFILE_NAMES)[number]
 export const DEFAULT_PROFILE: ProfileName = 'linux-6.12'
 

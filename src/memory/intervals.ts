@@ -23,7 +23,7 @@ export class IntervalList<T extends Interval> {
     return item && item.start <= address ? item : undefined
   }
 
-  /** All that share an address with `[start, end)`, ascending; a copy, so it may be changed over. */
+  /** All that share an address with `[start, end)`, ascending: a copy, good while they change. */
   overlapping(start: number, end: number): T[] {
     const found: T[] = []
     for (let c = this.#chunkFor(start); c < this.#chunks.length; c++) {

@@ -3,7 +3,7 @@ import { addSeals, close, ftruncate, memfd, type Result } from '../native/libc.t
 export interface MemfdOptions {
   /** Shows in /proc/PID/maps, for people. */
   readonly name: string
-  /** Bytes, a multiple of the page size. They read zero, and take no memory before being touched. */
+  /** Bytes, a multiple of the page size. They read zero and take no memory until touched. */
   readonly length: number
   /** F_SEAL_* of native/libc.ts, set once the length is. */
   readonly seals?: number

@@ -244,7 +244,7 @@ export class Ranges {
     const result = mapper(start, MAP_FIXED)
     const pieces = this.#pieces.overlapping(start, end)
     if (result < 0) {
-      // Linux may have removed what was there before the driver refused (6.12.117 has, seen in dom0).
+      // Linux may have removed what was there before the driver refused (6.12.117 in dom0 has).
       const isKept = isMapped(start, end - start)
       for (const piece of isKept ? [] : pieces)
         this.#remove(piece, Math.max(piece.start, start), Math.min(piece.end, end), true)

@@ -73,7 +73,7 @@ export function close(fd: number): Result {
   return answer(close_.invoke(fd))
 }
 
-/** read(2): fills `into` from its start, answers bytes. Blocks the thread as the descriptor does. */
+/** read(2): fills `into` from its start, answers bytes. Blocks as the descriptor does. */
 export function read(fd: number, into: Uint8Array): Result {
   return restarted(read_, fd, into, into.byteLength)
 }

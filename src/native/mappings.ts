@@ -22,10 +22,12 @@ const mremap_ = declare(
 const madvise_ = declare('int madvise(uintptr_t at, size_t length, int advice)')
 const mincore_ = declare('int mincore(uintptr_t at, size_t length, void *resident)')
 const readv = declare(
-  'intptr_t process_vm_readv(int pid, const void *local, size_t n, const void *remote, size_t m, size_t flags)',
+  'intptr_t process_vm_readv(int pid, const void *local, size_t n, const void *remote, size_t m, ' +
+    'size_t flags)',
 )
 const writev = declare(
-  'intptr_t process_vm_writev(int pid, const void *local, size_t n, const void *remote, size_t m, size_t flags)',
+  'intptr_t process_vm_writev(int pid, const void *local, size_t n, const void *remote, ' +
+    'size_t m, size_t flags)',
 )
 
 /** mmap(2). `at` 0 lets the kernel choose. Answers the address. */

@@ -49,7 +49,7 @@ export function epoll(): Result {
   return answer(epollCreate1.invoke(EPOLL_CLOEXEC))
 }
 
-// struct epoll_event is u32 events, u64 data; packed on x86-64 only (include/uapi/linux/eventpoll.h).
+// struct epoll_event: u32 events, u64 data; packed on x86-64 only (uapi/linux/eventpoll.h).
 const WORDS = process.arch === 'x64' ? 3 : 4
 const DATA = WORDS - 2
 

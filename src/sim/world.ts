@@ -15,6 +15,7 @@ const PID_SPREAD = 16384
 const MMAP_TOP = 0x7fff_f7ff_f000
 const MMAP_SPREAD = 2 ** 28
 
+/** What the world is like; everything may be left out. */
 export interface WorldOptions {
   /** Decides process ids and addresses; the same seed, the same run. Default 1. */
   readonly seed?: number
@@ -23,6 +24,7 @@ export interface WorldOptions {
   readonly limits?: Partial<DomainLimits>
 }
 
+/** What a domain of a world is like; read at its first use. */
 export interface WorldDomainOptions {
   readonly kind?: 'pv' | 'hvm'
   readonly kernel?: ProfileName

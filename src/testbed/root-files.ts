@@ -88,7 +88,7 @@ async function shell(packages: string): Promise<Entry[]> {
   ]
 }
 
-/** The shared libraries of these programs: Xen's from the packages, all others from this machine. */
+/** The shared libraries of these programs: Xen's from the packages, others from this machine. */
 async function libraryEntries(packages: string, programs: readonly string[]): Promise<Entry[]> {
   const folders = readdirSync(packages).map(name =>
     join(packages, name, 'usr/lib/x86_64-linux-gnu'),

@@ -78,7 +78,7 @@ interface DomainResult extends Output {
 }
 
 export interface RunResult {
-  /** That of the first command that failed, dom0 first; a code of the machine's own if it failed. */
+  /** That of the first command that failed, dom0 first, or the machine's own if it failed. */
   exitCode: number
   /** Why the machine failed, with the end of its console. */
   failure: TestbedError | undefined
@@ -97,7 +97,7 @@ const hour = 60 * 60 * 1000
 /**
  * Boots Xen, runs the commands at the same time once all guests are up, and ends the machine.
  * Builds the image first when there is none. What goes wrong with the machine is in the result's
- * `failure`, beside whatever output there was; a missing tool or image is thrown.
+ * `failure`, beside whatever output there was; a missing tool, image or snapshot is thrown.
  */
 export async function run(options: RunOptions = {}): Promise<RunResult> {
   checkOptions(options)

@@ -1,14 +1,13 @@
 import { createHash } from 'node:crypto'
 import { existsSync, statSync } from 'node:fs'
-import { mkdtemp, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { consoleTail } from './console-tail.ts'
 import { TestbedError } from './failure.ts'
 import { Follower } from './follower.ts'
-import { type Job, prepareJob, snapshotMark, writeJob } from './job.ts'
+import { type Job, prepareJob, readJob, snapshotMark, writeJob } from './job.ts'
 import { pollMilliseconds } from './limits.ts'
 import { withLock } from './lock.ts'
 import { execute } from './process.ts'
@@ -44,7 +43,10 @@ export async function snapshotFor(
   await withLock(join(machine.images, 'snapshot.lock'), async () => {
     if (existsSync(path)) return
     options.onStep('taking a snapshot of the machine after its boot')
-    const host = await mkdtemp(join(tmpdir(), 'interdom-snapshot-'))
+    // What the boot wrote is removed once it has worked; a failure names it.
+    const host = join(machine.host, 'snapshot')
+    await rm(host, { recursive: true, force: true })
+    await mkdir(host)
     try {
       await prepareJob(host)
       await writeJob(host, { ...job, commands: new Map() })
@@ -53,8 +55,8 @@ export async function snapshotFor(
       await take(boot, `${file}.unfinished`, options)
       await prune(machine.images)
       await rename(`${path}.unfinished`, path)
+      await rm(host, { recursive: true })
     } finally {
-      await rm(host, { recursive: true, force: true })
       await rm(`${path}.unfinished`, { force: true })
     }
   })
@@ -113,7 +115,9 @@ async function take(machine: Machine, file: string, options: SnapshotOptions): P
     await qmp.command('quit').catch(() => undefined)
   } catch (cause) {
     options.signal?.throwIfAborted()
-    const text = `no snapshot could be taken: ${cause instanceof Error ? cause.message : cause}`
+    const said = cause instanceof Error ? cause.message : String(cause)
+    // QEMU's end is not the reason when dom0 has given one.
+    const text = `no snapshot could be taken: ${readJob(machine.host).failure?.reason ?? said}`
     throw new TestbedError('ERR_TESTBED_SETUP', `${text}\n${consoleTail(machine)}`, { cause })
   } finally {
     stop()

@@ -227,9 +227,10 @@ describe('binding', () => {
     b.evtchn.restrict(1)
     const bound = b.evtchn.bindInterdomain({ domid: 1, port: forB.port })
     expect(bound.port).toBeGreaterThan(0)
-    const error = (action: () => unknown) => {
+    const error = (action: () => unknown): string | undefined => {
       try {
         action()
+        return undefined
       } catch (e) {
         return (e as XenError).code
       }

@@ -53,9 +53,7 @@ describe.skipIf(coverage !== undefined)('what was dropped without close', () => 
     expect(await collectUntil(() => seen.length === 1)).toBe(true)
   })
 
-  test('a read-only mapping goes with the object, and with unsafe bytes when these are kept', async ({
-    open,
-  }) => {
+  test('a read-only mapping lives for as long as its unsafe bytes', async ({ open }) => {
     const seen = warnings()
     const [a, b] = [open(1), open(2)]
     using page = a.share({ to: 2 })

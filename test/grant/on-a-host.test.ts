@@ -17,7 +17,9 @@ const test = base.extend<{ machine: HostMachine }>({
 
 /** A process of a domain that does something and ends by itself. */
 async function program(machine: HostMachine, domid: number, text: string): Promise<string> {
-  const source = `import { connect } from ${JSON.stringify(INDEX)}\nconst xen = await connect()\n${text}`
+  const source = `import { connect } from ${JSON.stringify(INDEX)}
+    const xen = await connect()
+    ${text}`
   const options = { env: machine.env(domid) as NodeJS.ProcessEnv }
   const words = ['--input-type=module', '-e', source]
   const { stdout } = await promisify(execFile)(process.execPath, words, options)

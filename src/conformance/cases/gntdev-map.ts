@@ -1,5 +1,7 @@
 /** Section 7.6: MAP_GRANT_REF, which only finds a place among the indexes of a descriptor. */
+
 import assert from 'node:assert/strict'
+import { viewOf } from '../../abi/bytes.ts'
 import { encodeMapGrantRef, GNTDEV_MAP_GRANT_REF, MAP_GRANT_REF_SIZE } from '../../abi/gntdev.ts'
 import { PAGE_SIZE } from '../../abi/page.ts'
 import type { Address } from '../../platform.ts'
@@ -14,7 +16,7 @@ const DEFAULT_LIMIT = 65536
 /** Stores the header and one element of a MAP of `count` grants, of which the rest is missing. */
 const storeHeader = async (memory: Region, at: number, count: number): Promise<Address> => {
   const argument = encodeMapGrantRef([{ domid: 0, ref: 8 }])
-  new DataView(argument.buffer, argument.byteOffset).setUint32(0, count, true)
+  viewOf(argument).setUint32(0, count, true)
   await memory.storeBytes(at, argument)
   return memory.address + at
 }
