@@ -10,6 +10,7 @@ const MILLION = 1_000_000
 const PAGE_SIZE = 4096
 
 function cycles(each) {
+  globalThis.gc?.()
   const loaded = new ModelRig()
   loaded.load(MILLION, each)
   const bare = new ModelRig()
@@ -18,6 +19,7 @@ function cycles(each) {
 
 /** A rig with `count` mappings of one page each, and a look-up of a random one. */
 function lookups(count) {
+  globalThis.gc?.()
   const rig = new ModelRig()
   const { refs } = rig.share(1)
   const random = seededRandom(count)

@@ -1,4 +1,4 @@
-const CHUNK_MAX = 512
+const CHUNK_MAX = 128
 
 /**
  * Things that lie at a `start`, in ascending order: an array cut into chunks, so that insertion
