@@ -17,6 +17,8 @@ async function main(moduleUrl: string | undefined): Promise<void> {
   const module = (await import(moduleUrl)) as PuppetPlatform
   const platform = await module.platform()
   const agent = new Agent(platform)
+  // Whoever commanded us is gone, and with it everybody who could be told so.
+  process.stdout.on('error', () => process.exit(1))
   say({ hello: PUPPET_PROTOCOL_VERSION, pid: process.pid, domid: platform.domid })
   for await (const line of createInterface({ input: process.stdin })) {
     const { id, ...request } = decodeLine(line)
