@@ -1,6 +1,7 @@
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { XenError } from '../base/errors.ts'
+import type { Frame } from '../hypervisor/page-store.ts'
 import { OrderedSpans } from '../kernel/ordered-spans.ts'
 import type { Process } from '../kernel/process.ts'
 import { NO_FRAME, type Vma } from '../kernel/vma.ts'
@@ -14,7 +15,10 @@ const READ_WRITE = PROT_READ | PROT_WRITE
 interface Region {
   start: Address
   end: Address
+  /** Where new views lie. */
   real: Address | undefined
+  /** Where older views lie, from before the kernel took pages away. */
+  older: readonly Address[]
 }
 
 /** A region by its real address, to find the simulated one of a view. */
@@ -41,7 +45,7 @@ export class Regions {
   }
 
   add(start: Address, end: Address): void {
-    this.#regions.insert({ start, end, real: undefined })
+    this.#regions.insert({ start, end, real: undefined, older: [] })
   }
 
   /** The pages are gone, of whatever regions. */
@@ -49,9 +53,7 @@ export class Regions {
     for (const region of this.#overlapping(start, end)) {
       const from = Math.max(region.start, start)
       const to = Math.min(region.end, end)
-      if (region.real !== undefined) {
-        this.#ranges.munmap(region.real + (from - region.start), to - from)
-      }
+      for (const real of realsOf(region)) this.#ranges.munmap(real + from - region.start, to - from)
       this.#cutOut(region, from, to)
     }
   }
@@ -61,7 +63,8 @@ export class Regions {
     for (const region of this.#overlapping(start, end)) {
       if (region.real === undefined) continue
       this.#eachVma(Math.max(region.start, start), Math.min(region.end, end), (vma, from, to) => {
-        this.#protect(region, vma, from, to)
+        if (isLost(vma, from)) this.#lose(region, from, to)
+        else this.#protect(region, vma, from, to)
       })
     }
   }
@@ -102,21 +105,20 @@ export class Regions {
   }
 
   #cutOut(region: Region, from: Address, to: Address): void {
-    this.#forget(region)
-    const { start, end, real } = region
-    if (start < from) this.#keep({ start, end: from, real })
-    if (to < end)
-      this.#keep({ start: to, end, real: real === undefined ? real : real + to - start })
-  }
-
-  #forget(region: Region): void {
     this.#regions.remove(region)
-    if (region.real !== undefined) this.#reals.remove({ start: region.real, region })
+    for (const real of realsOf(region)) this.#reals.remove({ start: real, region })
+    const { start, end } = region
+    if (start < from) this.#keep(region, start, from)
+    if (to < end) this.#keep(region, to, end)
   }
 
-  #keep(region: Region): void {
+  /** The part of a region that is left, as a region of its own. */
+  #keep(whole: Region, start: Address, end: Address): void {
+    const moved = (real: Address) => real + start - whole.start
+    const real = whole.real === undefined ? undefined : moved(whole.real)
+    const region: Region = { start, end, real, older: whole.older.map(moved) }
     this.#regions.insert(region)
-    if (region.real !== undefined) this.#reals.insert({ start: region.real, region })
+    for (const one of realsOf(region)) this.#reals.insert({ start: one, region })
   }
 
   #realise(region: Region): Address {
@@ -128,33 +130,35 @@ export class Regions {
     return real
   }
 
-  /** Anonymous memory, or all frames at once; what has lost its frame is filled in by `protect`. */
+  /** Anonymous memory, or the frames of all pages side by side. */
   #mapWhole(region: Region): Address {
     const length = region.end - region.start
-    const frames: number[] = []
+    const frames: Frame[] = []
     this.#eachVma(region.start, region.end, (vma, from, to) => {
       const first = (from - vma.start) / PAGE_SIZE
       frames.push(...vma.frames.slice(first, first + (to - from) / PAGE_SIZE))
     })
-    const isWhole = frames.length * PAGE_SIZE === length && !frames.includes(NO_FRAME)
-    if (!isWhole) return this.#ranges.alloc(length)
-    return this.#ranges.mapAll(this.#pages.parts(frames), { prot: READ_WRITE, flags: MAP_SHARED })
+    if (frames.length === 0) return this.#ranges.alloc(length)
+    const parts = this.#pages.parts(frames.map(frame => (frame === NO_FRAME ? this.#lost : frame)))
+    return this.#ranges.mapAll(parts, { prot: READ_WRITE, flags: MAP_SHARED })
   }
 
   #protect(region: Region, vma: Vma, from: Address, to: Address): void {
-    const real = (region.real ?? 0) + (from - region.start)
-    if (vma.backing) this.#fillLost(vma, from, to, real)
-    if (vma.prot !== READ_WRITE) this.#ranges.protect(real, to - from, protOf(vma))
-    else if (vma.backing) this.#ranges.protect(real, to - from, READ_WRITE)
+    for (const real of realsOf(region)) {
+      this.#ranges.protect(real + from - region.start, to - from, protOf(vma))
+    }
   }
 
-  /** Zeroes where the kernel has taken a page away: in C an access to it would be SIGBUS. */
-  #fillLost(vma: Vma, from: Address, to: Address, real: Address): void {
-    const { frames } = vma
-    for (let address = from; address < to; address += PAGE_SIZE) {
-      if (frames[(address - vma.start) / PAGE_SIZE] !== NO_FRAME) continue
-      this.#ranges.alloc(PAGE_SIZE, real + (address - from))
-    }
+  /** Views that exist read zeroes there; the next one is made over what is left. */
+  #lose(region: Region, from: Address, to: Address): void {
+    for (const real of realsOf(region)) this.#ranges.munmap(real + from - region.start, to - from)
+    region.older = [...realsOf(region)]
+    region.real = undefined
+  }
+
+  /** Stands for the pages that the kernel took away: in C an access to them would be SIGBUS. */
+  get #lost(): Frame {
+    return this.#pages.lostFrame
   }
 
   #eachVma(
@@ -168,6 +172,15 @@ export class Regions {
       vma = addressSpace.find(vma.end)
     }
   }
+}
+
+function realsOf({ real, older }: Region): readonly Address[] {
+  return real === undefined ? older : [real, ...older]
+}
+
+/** mprotect takes all pages of a VMA away, or none. */
+function isLost(vma: Vma, address: Address): boolean {
+  return vma.backing?.frame(vma.pageAt(address)) === NO_FRAME
 }
 
 /** PROT_WRITE alone is readable on x86. */

@@ -42,6 +42,13 @@ export class WorldPages implements PageStore {
   readonly #windows = new Map<number, Uint8Array>()
   #next: Frame = 0
   #arena: Arena | undefined
+  #lost: Frame | undefined
+
+  /** A page that belongs to nobody, for views of pages that a kernel has taken away. */
+  get lostFrame(): Frame {
+    this.#lost ??= this.#next++
+    return this.#lost
+  }
 
   allocate(count: number): Frame[] | undefined {
     const fresh = Math.max(0, count - this.#free.length)

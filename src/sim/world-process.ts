@@ -23,10 +23,18 @@ export class WorldProcess implements Platform {
   readonly kernel: Process
   readonly #pages: WorldPages
   readonly #devices = new Set<WorldDevice>()
+  readonly #onEnd: (process: WorldProcess) => void
   #end: string | undefined
 
-  constructor(kernel: Process, pages: WorldPages, base: Address) {
+  /** `base` is where its mappings begin, downwards; `onEnd` hears when it is gone. */
+  constructor(
+    kernel: Process,
+    pages: WorldPages,
+    base: Address,
+    onEnd: (process: WorldProcess) => void,
+  ) {
     this.kernel = kernel
+    this.#onEnd = onEnd
     this.#pages = pages
     this.pid = kernel.pid
     this.domid = kernel.domain.domid
@@ -85,5 +93,6 @@ export class WorldProcess implements Platform {
     this.memory.close()
     this.kernel.kill()
     for (const device of [...this.#devices]) device.end()
+    this.#onEnd(this)
   }
 }

@@ -95,9 +95,10 @@ export class World {
   }
 
   /** A process with the next id, and its own place for mappings. */
-  spawn(domain: Domain): WorldProcess {
+  spawn(domain: Domain, onEnd: (process: WorldProcess) => void): WorldProcess {
     const base = MMAP_TOP - (this.#random() % MMAP_SPREAD) * PAGE_SIZE
-    return new WorldProcess(domain.createProcess({ pid: this.#nextPid++ }), this.#pages, base)
+    const kernel = domain.createProcess({ pid: this.#nextPid++ })
+    return new WorldProcess(kernel, this.#pages, base, onEnd)
   }
 }
 
@@ -129,7 +130,7 @@ export class WorldDomain {
 
   /** A new process of the domain. */
   process(): WorldProcess {
-    const process = this.#world.spawn(this.#domain)
+    const process = this.#world.spawn(this.#domain, gone => this.#processes.delete(gone))
     this.#processes.add(process)
     return process
   }
@@ -137,11 +138,11 @@ export class WorldDomain {
   /** As `xl destroy`: no byte is cleared and no event sent; a zombie while its pages are mapped. */
   destroy(): void {
     this.#world.machine.destroyDomain(this.domid)
-    for (const process of this.#processes) process.halt()
+    for (const process of [...this.#processes]) process.halt()
   }
 
   /** Every process exits. */
   exit(): void {
-    for (const process of this.#processes) process.close()
+    for (const process of [...this.#processes]) process.close()
   }
 }
