@@ -96,7 +96,7 @@ describe('a job', () => {
     expect(archive.includes('./program.mjs')).toBe(true)
   })
 
-  test('packs the payload into a multiple of the step, and says how much of it counts', async () => {
+  test('packs the payload into a multiple of the step and says how much counts', async () => {
     const blocks = (): string => readFileSync(join(host, '.job/payload-blocks'), 'utf8')
     const megabyte = 1024 * 1024
     expect(statSync(await packPayload(host, undefined, megabyte)).size).toBe(megabyte)
