@@ -26,8 +26,10 @@ export class Dispatcher {
   readonly #readBytes = new Uint8Array(this.#read.buffer)
   #waiters = 0
   #refWaiters = 0
-  /** Ends the wait that is under way; undefined when the device is not waited on. */
-  #wait: AbortController | undefined
+  #isListening = false
+  /** Whether {@link #listen} is waiting for the device just now; `#stop` ends that wait. */
+  #isInReady = false
+  #stop = new AbortController()
 
   constructor(device: Device) {
     this.#device = device
@@ -79,8 +81,8 @@ export class Dispatcher {
   }
 
   /** Writes the port back: the driver will queue its next event, or at once the one it holds. */
-  rearm(port: number): void {
-    this.#write([port])
+  rearm(state: PortState): void {
+    this.#write(state.wire)
   }
 
   setRef(state: PortState, isRef: boolean): void {
@@ -94,7 +96,10 @@ export class Dispatcher {
   reset(): void {
     callDevice(this.#device, EVTCHN_RESET)
     for (const state of this.#ports.values()) state.pending = false
-    this.#write([...this.#ports.keys()])
+    const ports = [...this.#ports.keys()]
+    for (let i = 0; i < ports.length; i += PORTS_A_CALL) {
+      this.#write(encodePorts(ports.slice(i, i + PORTS_A_CALL)))
+    }
   }
 
   #join(state: PortState, waiter: Waiter): void {
@@ -102,7 +107,7 @@ export class Dispatcher {
     this.#waiters++
     if (state.isRef) this.#refWaiters++
     this.#holdProcess()
-    if (!this.#wait) void this.#listen()
+    if (!this.#isListening) void this.#listen()
   }
 
   #drop(state: PortState, waiter: Waiter): void {
@@ -110,22 +115,35 @@ export class Dispatcher {
     this.#waiters--
     if (state.isRef) this.#refWaiters--
     this.#holdProcess()
-    if (this.#waiters > 0) return
-    this.#wait?.abort()
-    this.#wait = undefined
+    if (this.#waiters === 0 && this.#isInReady) this.#giveUp()
   }
 
-  /** One at a time, but one that {@link #drop} has ended may still be settling beside a new one. */
+  /** Nobody awaits anything any more: the wait for the device must not keep the process alive. */
+  #giveUp(): void {
+    const stopped = this.#stop
+    this.#stop = new AbortController()
+    this.#isInReady = false
+    this.#isListening = false
+    stopped.abort()
+  }
+
+  /** One at a time, but one that was given up may still be settling beside a new one. */
   async #listen(): Promise<void> {
-    const wait = new AbortController()
-    this.#wait = wait
+    const stop = this.#stop
+    this.#isListening = true
     try {
-      while (this.#wait === wait) {
-        await this.#device.ready(wait.signal)
-        if (this.#wait === wait) this.#drain()
+      while (this.#waiters > 0) {
+        this.#isInReady = true
+        await this.#device.ready(stop.signal)
+        if (stop !== this.#stop) return
+        this.#isInReady = false
+        this.#drain()
       }
+      this.#isListening = false
     } catch (error) {
-      if (this.#wait !== wait) return
+      if (stop !== this.#stop) return
+      this.#isInReady = false
+      this.#isListening = false
       for (const state of this.#ports.values()) this.#rejectAll(state, error)
     }
   }
@@ -171,11 +189,9 @@ export class Dispatcher {
     }
   }
 
-  #write(ports: readonly number[]): void {
-    for (let i = 0; i < ports.length; i += PORTS_A_CALL) {
-      const result = this.#device.write(encodePorts(ports.slice(i, i + PORTS_A_CALL)))
-      if (result < 0) throw new XenError(result, 'write evtchn')
-    }
+  #write(ports: Uint8Array): void {
+    const result = this.#device.write(ports)
+    if (result < 0) throw new XenError(result, 'write evtchn')
   }
 
   #holdProcess(): void {

@@ -8,6 +8,7 @@ import {
   EVTCHN_RESTRICT_DOMID,
   EVTCHN_UNBIND,
   encodeBindInterdomain,
+  encodePorts,
   encodeRestrictDomid,
   encodeU32,
 } from '../abi/evtchn.ts'
@@ -114,6 +115,7 @@ export class EventChannels {
     const owner = this.#owner
     return {
       port,
+      wire: encodePorts([port]),
       pending: false,
       isClosed: false,
       isRef: true,

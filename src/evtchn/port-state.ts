@@ -12,6 +12,8 @@ export interface Waiter {
  */
 export interface PortState extends Closable {
   readonly port: number
+  /** The port as write(2) takes it. */
+  readonly wire: Uint8Array
   /** An event was read from the device that nobody has awaited yet; further ones merge into it. */
   pending: boolean
   isClosed: boolean

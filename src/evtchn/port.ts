@@ -66,7 +66,7 @@ export class Port {
         throw error
       }
       if (this.#state.isClosed) return
-      this.#dispatcher.rearm(this.port)
+      this.#dispatcher.rearm(this.#state)
       yield
     }
   }
@@ -83,7 +83,7 @@ export class Port {
   /** Lets the next event through, or the one that came while the port was masked. */
   unmask(): void {
     this.#assertOpen()
-    this.#dispatcher.rearm(this.port)
+    this.#dispatcher.rearm(this.#state)
   }
 
   /** A wait on this port keeps the process alive: so it is unless `unref` was called. */

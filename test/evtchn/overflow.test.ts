@@ -17,7 +17,8 @@ const RING_ENTRIES = 64
 
 function stateOf(port: number): PortState {
   const close = () => undefined
-  return { port, pending: false, isClosed: false, isRef: true, waiters: new Set(), close }
+  const wire = encodePorts([port])
+  return { port, wire, pending: false, isClosed: false, isRef: true, waiters: new Set(), close }
 }
 
 test('an overflow of the ring is recovered, and every port gets a hint', async ({ world }) => {

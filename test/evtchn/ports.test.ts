@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { describe, expect } from 'vitest'
 import { ClosedError, XenError } from '../../src/base/errors.ts'
+import { seededRandom } from '../../src/base/random.ts'
 import type { Connection } from '../../src/connection.ts'
 import type { Port } from '../../src/evtchn/port.ts'
 import { test } from '../setup/world.ts'
@@ -152,6 +153,31 @@ describe('events', () => {
     const waiting = far.pending()
     process.kill()
     await expect(waiting).rejects.toBeInstanceOf(ClosedError)
+  })
+})
+
+describe('any order of awaiting, giving up and closing', () => {
+  test('loses nobody an event', async ({ open }) => {
+    const [a, b] = [open(1), open(2)]
+    const random = seededRandom(11)
+    const pairs = await Promise.all([channel(a, b), channel(a, b), channel(a, b)])
+    for (let round = 0; round < 300; round++) {
+      const [near, far] = pairs[random() % 3]!
+      const other = pairs[random() % 3]![1]
+      const stop = new AbortController()
+      const givenUp = other.pending({ signal: stop.signal }).catch(() => 'given up')
+      // The event comes before, between or after the others' coming and going.
+      const order = random() % 3
+      if (order === 0) near.notify()
+      const awaited = far.pending()
+      if (order === 1) near.notify()
+      if (random() % 2) stop.abort()
+      if (order === 2) near.notify()
+      await awaited
+      far.unmask()
+      stop.abort()
+      if ((await givenUp) !== 'given up' && other !== far) other.unmask()
+    }
   })
 })
 
