@@ -94,9 +94,10 @@ test('one seed gives one run, down to pids and addresses', () => {
     const world = createWorld({ seed })
     const process = world.domain(1).process()
     const other = world.domain(1).process()
-    const address = share(process, 2).address
+    const { address } = share(process, 2)
+    const run = [process.pid, other.pid, address, other.memory.alloc(PAGE_SIZE)]
     world.close()
-    return [process.pid, other.pid, address, other.memory.alloc.length]
+    return run
   }
   expect(run(3)).toEqual(run(3))
   expect(run(3)).not.toEqual(run(4))
