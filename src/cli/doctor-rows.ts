@@ -3,7 +3,7 @@ import { DEVICE_NAMES } from '../abi/devices.ts'
 /** What one look at the machine found. */
 export interface DoctorRow {
   /** What it is needed for. */
-  readonly group: 'node' | 'xen' | 'host' | 'testbed'
+  readonly group: 'node' | 'xen' | 'host' | 'testbed' | 'choice'
   readonly name: string
   readonly ok: boolean
   /** What is there. */
@@ -33,6 +33,8 @@ export interface Probes {
     /** Why a host could not be there. */
     readonly trouble: string | undefined
   }>
+  /** What connect() would take without options, or why it would take nothing. */
+  choice(): { readonly found: string } | { readonly trouble: string }
   /** What the test bed lacks here: undefined, or a sentence that ends with what to install. */
   testbed(): string | undefined
 }
@@ -60,6 +62,7 @@ export async function doctorRows(probes: Probes): Promise<DoctorRow[]> {
     descriptorsRow(probes),
     ...(await hostRows(probes)),
     testbedRow(probes),
+    choiceRow(probes),
   ]
 }
 
@@ -148,6 +151,12 @@ function testbedRow(probes: Probes): DoctorRow {
   const lacking = probes.testbed()
   const [found = '', ...rest] = (lacking ?? 'everything is there').split(': ')
   return row('testbed', 'Xen in QEMU', lacking === undefined, found, rest.join(': ') || found)
+}
+
+function choiceRow(probes: Probes): DoctorRow {
+  const choice = probes.choice()
+  const isOk = 'found' in choice
+  return row('choice', 'platform', isOk, isOk ? choice.found : 'none', isOk ? '' : choice.trouble)
 }
 
 function row(

@@ -1,6 +1,7 @@
 import { accessSync, constants, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import type { HostStatus } from '../host/administration.ts'
+import { choosePlatform } from '../platform-choice.ts'
 import { type DoctorRow, doctorRows, type Probes } from './doctor-rows.ts'
 import { EXIT, reported, strict } from './usage.ts'
 
@@ -33,6 +34,7 @@ const TITLES: Readonly<Record<DoctorRow['group'], string>> = {
   xen: 'Real Xen: the devices of a domain',
   host: 'A host: a simulated machine, without Xen',
   testbed: 'The test bed: Xen in an emulated machine',
+  choice: 'What connect() takes here',
 }
 
 /** The rows as people read them. */
@@ -70,6 +72,7 @@ async function realProbes(host: string | undefined): Promise<Probes> {
     access: path => codeOf(() => accessSync(path, constants.R_OK | constants.W_OK)),
     native,
     host: () => hostProbe(host),
+    choice,
     testbed: () => {
       const missing = missingTools([...new Set([...buildTools, ...runTools])])
       return missing.length > 0 ? missingToolsMessage('The test bed', missing) : undefined
@@ -111,6 +114,18 @@ async function native(): Promise<string | undefined> {
     return undefined
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
+  }
+}
+
+function choice(): { readonly found: string } | { readonly trouble: string } {
+  const type = readFile('/sys/hypervisor/type')
+  const hypervisorType = 'text' in type ? type.text : undefined
+  try {
+    const chosen = choosePlatform({}, { env: process.env, hypervisorType })
+    if (chosen.kind !== 'host') return { found: 'the real devices of this domain' }
+    return { found: `domain ${chosen.domid} of the host in ${chosen.directory}` }
+  } catch (error) {
+    return { trouble: error instanceof Error ? error.message : String(error) }
   }
 }
 

@@ -30,23 +30,22 @@ export function terminalSession(
     input,
     output,
     terminal: true,
-    prompt: `\ndom${domid}> `,
+    prompt: `dom${domid}> `,
     removeHistoryDuplicates: true,
     completer: (typed: string) => [interpreter.completions(typed), typed.split(' ').at(-1) ?? ''],
   })
-  output.write(interpreter.greeting())
-  lines.on('line', line => {
-    output.write(line.trim() === 'help' ? help() : run(interpreter, line))
+  const say = (text: string) => {
+    output.write(`${text}\n`)
     lines.prompt()
-  })
+  }
+  lines.on('line', line => say(line.trim() === 'help' ? help() : run(interpreter, line)))
   // Ctrl-C gives up the line, as in other shells; the end of the input leaves.
   lines.on('SIGINT', () => {
-    output.write('^C\n')
     lines.write(null, { ctrl: true, name: 'e' })
     lines.write(null, { ctrl: true, name: 'u' })
-    lines.prompt()
+    say('^C')
   })
-  lines.prompt()
+  say(interpreter.greeting())
   return new Promise(resolve => {
     lines.once('close', () => {
       output.write('\n')

@@ -31,6 +31,7 @@ function machine(changes: Partial<Probes> = {}, files: Record<string, string | u
       trouble: undefined,
     }),
     testbed: () => undefined,
+    choice: () => ({ found: 'the real devices of this domain' }),
     ...changes,
   }
   return doctorRows(probes)
@@ -111,6 +112,13 @@ describe('the doctor', () => {
     expect(isUsable(rows)).toBe(true)
   })
 
+  test('tells what connect() would take, and is no worse for its taking nothing', async () => {
+    const rows = await machine({ choice: () => ({ trouble: 'name a host' }) })
+    expect(missing(rows)).toEqual(['platform'])
+    expect(fixOf(rows, 'platform')).toBe('name a host')
+    expect(isUsable(rows)).toBe(true)
+  })
+
   test('finds a machine unusable that has neither Xen nor a place for a host', async () => {
     const trouble = 'belongs to uid 0'
     const rows = await machine(
@@ -123,6 +131,6 @@ describe('the doctor', () => {
   test('prints each row with its fix under its group', async () => {
     const text = doctorText(await machine({ nodeVersion: 'v18.1.0' }))
     expect(text).toMatch(/^Needed by everything\n {2}missing {2}Node\.js +v18\.1\.0\n +→ install/)
-    expect(text.match(/^\S/gm)).toHaveLength(4)
+    expect(text.match(/^\S/gm)).toHaveLength(5)
   })
 })
