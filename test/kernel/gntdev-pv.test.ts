@@ -191,3 +191,18 @@ test('a refused notification gives its port back', () => {
   ports.unbind(port)
   expect(ports.has(port)).toBe(false)
 })
+
+test('pages of one gntalloc mapping are released together, with its last piece (57, 239)', () => {
+  const { near, index, refs } = granted(2)
+  const own = granter.open('evtchn')
+  const { port: armed, far: heard } = granter.channel(granter.open('evtchn'), own)
+  granter.notify(alloc, index, EVENT, armed)
+  granter.dealloc(alloc, index, 2)
+  granter.process.mapAnonymous(near, PAGE_SIZE)
+  expect(granter.events(own)).toEqual([])
+  expect(mapper.canMap(1, refs[0]!)).toBe(true)
+  expect(granter.page(near + PAGE_SIZE)[0]).toBe(7)
+  granter.munmap(near + PAGE_SIZE)
+  expect(granter.events(own)).toEqual([heard])
+  expect(mapper.canMap(1, refs[0]!)).toBe(false)
+})
