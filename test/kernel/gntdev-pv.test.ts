@@ -117,7 +117,7 @@ test('a change of the protection takes the page away, for good (300, 302, 303)',
   expect(mapper.events(bell)).toEqual([far])
 })
 
-test('a failed mmap of several pages leaves none mapped, and its index spent (117 to 119, 290)', () => {
+test('a failed mmap of several pages maps none and spends its index (117 to 119, 290)', () => {
   const { near, index, refs } = granted()
   const { index: mapped, address } = mapAll([...refs, 500])
   expect(address).toBe(-ERRNO.EINVAL)
@@ -146,7 +146,7 @@ test('a byte armed before a read-only mapping is not cleared, and kills nobody (
   expect(granter.page(near)[5]).toBe(7)
 })
 
-test('what the peer maps outlives its DEALLOC, and comes back a second after it lets go (58 to 60)', () => {
+test('what the peer maps outlives its DEALLOC by a second after the unmap (58 to 60)', () => {
   const { near, index, refs } = granted()
   const { address } = mapAll(refs)
   granter.munmap(near)
@@ -173,7 +173,7 @@ test('the timer looks after ten deferred grants a second', () => {
   }
 })
 
-test('the index is narrowed to 32 bits of pages by UNMAP, and not by the notification (278)', () => {
+test('UNMAP narrows the index to 32 bits of pages, the notification does not (278)', () => {
   mapper.map(dev, [{ domid: 1, ref: 8 }])
   expect(mapper.unmap(dev, 2 ** 44)).toBe(0)
   expect(mapper.unmap(dev, 0)).toBe(-ERRNO.ENOENT)

@@ -55,7 +55,7 @@ export class PlainPages implements PageStore {
   }
 }
 
-/** Where the one stretch of memory lies that drivers can reach in these tests, and how long it is. */
+/** Where the one stretch of memory lies that drivers can reach here, and how long it is. */
 export const ARENA = 0x10_0000
 export const ARENA_SIZE = 0x4_0000
 

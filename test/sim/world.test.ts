@@ -57,7 +57,7 @@ function map(process: WorldProcess, domid: number, refs: number[], prot = RW) {
   return { device, index: offset, address, bytes: process.memory.view(address, length) }
 }
 
-test('a killed process clears its byte in the page of its peer, and its own views read zeroes', () => {
+test('a killed process clears its byte at its peer, and its own views read zeroes', () => {
   withWorld(world => {
     const [a, b] = [world.domain(1).process(), world.domain(2).process()]
     const near = share(a, 2)
@@ -137,7 +137,7 @@ test('the bytes of a view have an address, and views end with their mapping', ()
   })
 })
 
-test('memory placed over a mapping is private and zero, and the old view reaches nobody (236)', () => {
+test('memory over a mapping is private and zero, and the old view reaches nobody (236)', () => {
   withWorld(world => {
     const process = world.domain(1).process()
     const { address, bytes } = share(process, 2)
@@ -217,7 +217,7 @@ test('what is left is listed', () => {
   world.assertEmpty()
 })
 
-test('the processes of a destroyed domain are gone, and their pages stay with who maps them', () => {
+test('processes of a destroyed domain are gone, their pages stay with who maps them', () => {
   const world = createWorld()
   const [a, b] = [world.domain(1).process(), world.domain(2).process()]
   const near = share(a, 2)
