@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { XenError } from './base/errors.ts'
 import { connect } from './connect.ts'
 import type { Connection } from './connection.ts'
@@ -113,6 +114,8 @@ export class HostMachine {
 
   /** What is still granted, mapped or bound in any domain, a sentence each. */
   async leftovers(): Promise<string[]> {
+    // What this process's own connections have queued goes out with this turn of the event loop.
+    await nextTurn()
     return this.#order({ order: 'leftovers' }) as string[]
   }
 

@@ -6,6 +6,8 @@ export const PROT_EXEC = 4
 
 export const MAP_SHARED = 0x01
 export const MAP_PRIVATE = 0x02
+/** The bits that say which of the two. */
+export const MAP_TYPE = 0x0f
 export const MAP_FIXED = 0x10
 export const MAP_ANONYMOUS = 0x20
 export const MAP_POPULATE = 0x8000

@@ -1,4 +1,5 @@
 import { isRealDomid } from '../abi/domid.ts'
+import type { Domain } from '../kernel/domain.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
 import { isProfileName, PROFILE_NAMES } from '../kernel/profiles.ts'
 import type { Server } from './server.ts'
@@ -114,6 +115,7 @@ function setLimit(server: Server, order: Record<string, unknown>): OrderAnswer {
       return { error: `${limit} takes a whole number from 0 up, not ${JSON.stringify(value)}` }
     }
     limits[limit] = value
+    server.publishLimits(domain as Domain)
     return { ok: value }
   })
 }

@@ -2,11 +2,18 @@ import { ERRNO } from '../abi/errno.ts'
 import { type ErrorFacts, ProtocolError, XenError } from '../base/errors.ts'
 import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
-import { MSG_DONTWAIT } from '../native/sockets.ts'
-import { POLLIN, poll } from '../native/waiting.ts'
-import { CALL_TIMEOUT_MS } from './limits.ts'
+import { CALL_TIMEOUT_MS, QUEUED_CALLS_MAX } from './limits.ts'
 import { receiveFramed, sendFramed } from './message-socket.ts'
-import { BodyReader, type Op } from './wire.ts'
+import {
+  BodyReader,
+  BodyWriter,
+  encodeQueued,
+  FLAG_ONE_WAY,
+  FLAG_QUEUED,
+  OP,
+  type Op,
+  type QueuedCall,
+} from './wire.ts'
 
 /** What the host answered: its result, the body to read on, and descriptors that are now ours. */
 export interface Reply {
@@ -17,20 +24,27 @@ export interface Reply {
 
 /**
  * The socket of blocking round trips: one request, one reply, the only way that descriptors take.
- * A host that is gone, or silent for {@link CALL_TIMEOUT_MS}, is gone for good: every later call
+ * A host that is gone, or silent for its timeout (CALL_TIMEOUT_MS), is gone for good: every later call
  * answers -EHOSTDOWN at once.
  */
 export class CallSocket {
   readonly path: string
   #fd: number
+  readonly #timeoutMs: number
+  readonly #queued: QueuedCall[] = []
+  #flushing: NodeJS.Immediate | undefined
   #serial = 0
   #death: ErrorFacts | undefined
 
-  constructor(path: string) {
+  constructor(path: string, timeoutMs: number = CALL_TIMEOUT_MS) {
     this.path = path
+    this.#timeoutMs = timeoutMs
     this.#fd = sockets.socket(sockets.SOCK_SEQPACKET)
     if (this.#fd < 0) throw new XenError(this.#fd, 'socket')
-    const result = sockets.connect(this.#fd, path)
+    const result = Math.min(
+      sockets.setReceiveTimeout(this.#fd, timeoutMs),
+      sockets.connect(this.#fd, path),
+    )
     if (result === 0) return
     close(this.#fd)
     throw new XenError(result, 'connect host', {
@@ -49,16 +63,14 @@ export class CallSocket {
   }
 
   /** A round trip. `result` is -EHOSTDOWN when the host is gone. */
-  call(op: Op, body?: Uint8Array): Reply {
+  call(op: Op, body: Uint8Array = NO_BYTES): Reply {
     if (this.#death) return DEAD
     const serial = ++this.#serial >>> 0
-    if (sendFramed(this.#fd, { op, serial, result: 0 }, body) < 0) {
-      return this.die(`the host at ${this.path} is gone`)
+    if (this.#send(op, serial, body) < 0) return this.die(`the host at ${this.path} is gone`)
+    const reply = receiveFramed(this.#fd)
+    if (reply === -ERRNO.EAGAIN) {
+      return this.die(`the host at ${this.path} did not answer within ${this.#timeoutMs} ms`)
     }
-    if (!this.#awaitReply()) {
-      return this.die(`the host at ${this.path} did not answer within ${CALL_TIMEOUT_MS} ms`)
-    }
-    const reply = receiveFramed(this.#fd, MSG_DONTWAIT)
     if (reply === undefined || typeof reply === 'number') {
       return this.die(`the host at ${this.path} is gone`)
     }
@@ -74,6 +86,26 @@ export class CallSocket {
     return { result: header.result, body: new BodyReader(reply.body), fds }
   }
 
+  /**
+   * Makes a call whose answer, 0, is known: it travels ahead of the next one, or alone at the end
+   * of this turn of the event loop. Only for what nobody else can see the effect of.
+   */
+  queue(op: Op, body: Uint8Array): void {
+    if (this.#death) return
+    this.#queued.push({ op, body })
+    if (this.#queued.length === QUEUED_CALLS_MAX) this.flush()
+    else this.#flushing ??= setImmediate(this.flush)
+  }
+
+  /** Sends what is queued, without waiting for it. */
+  readonly flush = (): void => {
+    this.#flushing = undefined
+    if (this.#death || this.#queued.length === 0) return
+    if (this.#send(OP.none, 0, NO_BYTES, FLAG_ONE_WAY) < 0) {
+      this.die(`the host at ${this.path} is gone`)
+    }
+  }
+
   /** From now on the host counts as dead. */
   die(reason: string): Reply {
     this.#death ??= { fix: `${reason}; start one and connect again` }
@@ -87,18 +119,18 @@ export class CallSocket {
     this.die('this connection was closed')
   }
 
-  #awaitReply(): boolean {
-    const end = performance.now() + CALL_TIMEOUT_MS
-    for (;;) {
-      const left = Math.ceil(end - performance.now())
-      if (left <= 0) return false
-      const events = poll(this.#fd, POLLIN, left)
-      if (events > 0) return true
-      if (events < 0 && events !== -ERRNO.EINTR) return false
-    }
+  #send(op: Op, serial: number, body: Uint8Array, flags = 0): number {
+    const header = { op, serial, result: 0 }
+    if (this.#queued.length === 0) return sendFramed(this.#fd, { ...header, flags }, body)
+    const whole = new BodyWriter(256)
+    encodeQueued(whole, this.#queued)
+    this.#queued.length = 0
+    whole.raw(body)
+    return sendFramed(this.#fd, { ...header, flags: flags | FLAG_QUEUED }, whole.finish())
   }
 }
 
+const NO_BYTES = new Uint8Array(0)
 const DEAD: Reply = { result: -ERRNO.EHOSTDOWN, body: new BodyReader(new Uint8Array(0)), fds: [] }
 
 /** No socket, or a socket that nobody listens on: what a host leaves behind. */

@@ -4,7 +4,7 @@ import { close } from '../native/files.ts'
 import { MREMAP_FIXED, MREMAP_MAYMOVE, mmap, mprotect, mremap, munmap } from '../native/mappings.ts'
 import type { CallSocket } from './call-socket.ts'
 import { IDLE_CHUNKS_MAX } from './limits.ts'
-import { BodyWriter, OP } from './wire.ts'
+import { type BodyReader, BodyWriter, OP } from './wire.ts'
 
 /** A chunk whose descriptor we hold. */
 interface CachedChunk {
@@ -128,6 +128,11 @@ export class ChunkCache {
     if (chunk.hidden !== undefined) munmap(chunk.hidden, chunk.pages * PAGE_SIZE)
     close(chunk.fd)
   }
+}
+
+/** Pages as the host names them. */
+export function decodePlaces(body: BodyReader): PagePlace[] {
+  return Array.from({ length: body.u32() }, () => ({ chunk: body.u32(), slot: body.u32() }))
 }
 
 /** Runs of pages that lie one behind the other in a chunk: a kernel mapping each. */

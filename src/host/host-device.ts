@@ -7,16 +7,33 @@ import {
   EVTCHN_RESET,
   EVTCHN_UNBIND,
 } from '../abi/evtchn.ts'
-import { decodeVaddr, GNTDEV_GET_OFFSET_FOR_VADDR } from '../abi/gntdev.ts'
+import {
+  decodeDeallocGref,
+  decodeUnmapNotify,
+  GNTALLOC_ALLOC_GREF,
+  GNTALLOC_DEALLOC_GREF,
+  GNTALLOC_SET_UNMAP_NOTIFY,
+} from '../abi/gntalloc.ts'
+import {
+  decodeMapGrantRefCount,
+  decodeUnmapGrantRef,
+  decodeVaddr,
+  GNTDEV_GET_OFFSET_FOR_VADDR,
+  GNTDEV_MAP_GRANT_REF,
+  GNTDEV_SET_UNMAP_NOTIFY,
+  GNTDEV_UNMAP_GRANT_REF,
+  writeMapGrantRefIndex,
+} from '../abi/gntdev.ts'
+import { MAP_SHARED, MAP_TYPE } from '../abi/mman.ts'
 import { ClosedError, type ErrorFacts, XenError } from '../base/errors.ts'
-import { Waiters } from '../base/waiters.ts'
 import { writeMemory } from '../native/mappings.ts'
-import { Poller } from '../native/poller.ts'
 import { POLLIN, poll } from '../native/waiting.ts'
-import type { Access, Address, Device, MmapOptions, Readiness, Result } from '../platform.ts'
-import { EventClient } from './event-client.ts'
+import type { Address, Device, MmapOptions, Readiness, Result } from '../platform.ts'
+import { decodePlaces } from './chunk-cache.ts'
+import type { EventClient } from './event-client.ts'
 import { gather, gatherCopy, isCopy } from './gather.ts'
 import type { HostPlatform } from './host-platform.ts'
+import type { OpenFile } from './open-file.ts'
 import { nextMappingStart } from './own-maps.ts'
 import { decodeWrites, encodeRanges, type MemoryRange } from './snapshot.ts'
 import { type BodyReader, BodyWriter, OP } from './wire.ts'
@@ -26,64 +43,6 @@ const ARGUMENT_ADDRESS = 2 ** 48
 
 /** How long a blocking read sleeps before it looks whether the host still lives. */
 const BLOCKING_READ_TURN_MS = 500
-
-/** An open file description of this process: what its descriptors share. */
-export class OpenFile {
-  readonly name: DeviceName
-  readonly access: Access
-  readonly nonblock: boolean
-  readonly events: EventClient | undefined
-  readonly waiters: Waiters
-  readonly #platform: HostPlatform
-  #poller: Poller | undefined
-  #isReferenced = true
-  #descriptors = 0
-
-  constructor(platform: HostPlatform, name: DeviceName, access: Access, nonblock: boolean) {
-    this.#platform = platform
-    this.name = name
-    this.access = access
-    this.nonblock = nonblock
-    this.waiters = new Waiters(isWaiting => this.#watch(isWaiting))
-    if (name !== 'evtchn') return
-    this.events = new EventClient(platform.socket, platform.writers, () => this.waiters.wake())
-  }
-
-  opened(): void {
-    this.#descriptors++
-  }
-
-  closed(): void {
-    if (--this.#descriptors > 0) return
-    this.waiters.fail(new ClosedError(`/dev/xen/${this.name}`))
-    this.#poller?.close()
-    this.events?.close()
-  }
-
-  ref(isReferenced: boolean): void {
-    this.#isReferenced = isReferenced
-    if (isReferenced) this.#poller?.ref()
-    else this.#poller?.unref()
-  }
-
-  #watch(isWaiting: boolean): void {
-    if (!this.events) return
-    if (!isWaiting) {
-      this.#poller?.disarm()
-      return
-    }
-    this.#poller ??= new Poller(this.events.epoll, () => this.#look())
-    if (!this.#isReferenced) this.#poller.unref()
-    this.#poller.arm()
-  }
-
-  /** Something arrived in an inbox: it may wake the waiters, or be a hostile sender's nothing. */
-  #look(): void {
-    if (this.#platform.socket.isDead) return
-    this.events?.drain()
-    if (this.waiters.isWaiting) this.#poller?.arm()
-  }
-}
 
 /** A descriptor of a device of the simulated machine. */
 export class HostDevice implements Device {
@@ -115,6 +74,7 @@ export class HostDevice implements Device {
     if (number === GNTDEV_GET_OFFSET_FOR_VADDR && this.name === 'gntdev') {
       if (!this.#reachesDevice(decodeVaddr(copy))) return -ERRNO.EINVAL
     }
+    if (this.#foresee(number, copy, given)) return 0
     const ranges: MemoryRange[] =
       size === 0 ? [] : [{ address: ARGUMENT_ADDRESS, bytes: copy, writable: true }]
     if (isCopy(this.name, number)) ranges.unshift(...gatherCopy(copy))
@@ -126,7 +86,14 @@ export class HostDevice implements Device {
 
   mmap(options: MmapOptions): Address | Result {
     this.#assertOpen()
-    return this.#platform.memory.mmapDevice(this.fd, options)
+    const { memory, socket } = this.#platform
+    const { allocations, access } = this.#file
+    const isPlain = (options.flags & MAP_TYPE) === MAP_SHARED && options.at === undefined
+    const own =
+      isPlain && access === 'readwrite' && !socket.isDead
+        ? allocations?.find(options.offset, options.length)
+        : undefined
+    return own ? memory.mmapOwn(this.fd, options, own) : memory.mmapDevice(this.fd, options)
   }
 
   read(into: Uint8Array): Result {
@@ -238,22 +205,86 @@ export class HostDevice implements Device {
       if (this.#platform.socket.isDead) return -ERRNO.EHOSTDOWN
       return this.#local(number, ranges)
     }
-    const request = new BodyWriter()
-      .u32(this.fd)
-      .u32(number >>> 0)
-      .u64(argument)
-    encodeRanges(request, ranges)
-    const reply = this.#platform.socket.call(OP.ioctl, request.finish())
+    const request = this.#encodeIoctl(number, argument, ranges)
+    const reply = this.#platform.socket.call(OP.ioctl, request)
     const { result, body } = reply
     if (result === -ERRNO.EHOSTDOWN && this.#platform.socket.isDead) return result
     for (const { address, bytes } of decodeWrites(body)) store(address, bytes)
     this.#prepareChunks(body)
+    if (result === 0) this.#learn(number, ranges[0]?.bytes, body)
     if (!events) return result
     if (body.u32() === 1) {
       const port = number === EVTCHN_BIND_STATIC ? firstWord(ranges) : result
       events.bound(port, reply)
     } else if (number === EVTCHN_UNBIND && result === 0) events.unbound(firstWord(ranges))
     return result
+  }
+
+  /**
+   * Calls whose answer follows from what this descriptor did before, and whose effect nobody else
+   * can see: they are queued. Anything less plain is asked.
+   */
+  #foresee(number: number, copy: Uint8Array, given: Uint8Array): boolean {
+    const { allocations, maps } = this.#file
+    const { socket } = this.#platform
+    if (socket.isDead) return false
+    if (allocations && number === GNTALLOC_DEALLOC_GREF) {
+      const { index, count } = decodeDeallocGref(copy)
+      if (!allocations.isHeld(index, count)) return false
+      allocations.released(index, count)
+      this.#queueIoctl(number, copy)
+      return true
+    }
+    if (!maps) return false
+    if (number === GNTDEV_MAP_GRANT_REF) {
+      const count = decodeMapGrantRefCount(copy)
+      if (count === 0 || count > this.#platform.gntdevLimit) return false
+      const index = maps.book(count)
+      writeMapGrantRefIndex(given, index)
+      socket.queue(OP.book, new BodyWriter().u32(this.fd).u64(index).bytes(copy).finish())
+      return true
+    }
+    if (number !== GNTDEV_UNMAP_GRANT_REF) return false
+    const { index, count } = decodeUnmapGrantRef(copy)
+    if (!maps.isSilent(index, count)) return false
+    maps.unbooked(index)
+    this.#queueIoctl(number, copy)
+    return true
+  }
+
+  #queueIoctl(number: number, argument: Uint8Array): void {
+    const range = { address: ARGUMENT_ADDRESS, bytes: argument, writable: true }
+    const request = this.#encodeIoctl(number, ARGUMENT_ADDRESS, [range])
+    this.#platform.socket.queue(OP.ioctl, request)
+  }
+
+  /** A call that was asked has succeeded: what follows from it for those that are not. */
+  #learn(number: number, argument: Uint8Array | undefined, body: BodyReader): void {
+    const { allocations, maps } = this.#file
+    if (!argument) return
+    if (allocations && number === GNTALLOC_ALLOC_GREF) {
+      const index = body.u64()
+      allocations.allocated(index, decodePlaces(body))
+    } else if (allocations && number === GNTALLOC_DEALLOC_GREF) {
+      const { index, count } = decodeDeallocGref(argument)
+      allocations.released(index, count)
+    } else if (allocations && number === GNTALLOC_SET_UNMAP_NOTIFY) {
+      allocations.armed(decodeUnmapNotify(argument).index)
+    } else if (maps && number === GNTDEV_MAP_GRANT_REF) maps.book(decodeMapGrantRefCount(argument))
+    else if (maps && number === GNTDEV_UNMAP_GRANT_REF) {
+      maps.unbooked(decodeUnmapGrantRef(argument).index)
+    } else if (maps && number === GNTDEV_SET_UNMAP_NOTIFY) {
+      maps.armed(decodeUnmapNotify(argument).index)
+    }
+  }
+
+  #encodeIoctl(number: number, argument: Address, ranges: readonly MemoryRange[]): Uint8Array {
+    const request = new BodyWriter(128)
+      .u32(this.fd)
+      .u32(number >>> 0)
+      .u64(argument)
+    encodeRanges(request, ranges)
+    return request.finish()
   }
 
   /** The two calls that never reach the host. */

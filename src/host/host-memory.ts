@@ -3,14 +3,17 @@ import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import { Ranges } from '../memory/ranges.ts'
 import type { Address, Memory, MmapOptions, Result } from '../platform.ts'
 import type { CallSocket } from './call-socket.ts'
-import { ChunkCache, countRuns } from './chunk-cache.ts'
+import { ChunkCache, countRuns, decodePlaces } from './chunk-cache.ts'
 import { DeviceRanges } from './device-ranges.ts'
+import type { Allocation } from './grant-mirror.ts'
 import { BodyWriter, OP } from './wire.ts'
 
 /** A device's mapping in this process: the chunks it shows, until its last page is gone. */
 interface Mapping {
   readonly chunks: readonly number[]
   pages: number
+  /** Pages of our own that no other call has touched: to unmap them is nobody's business. */
+  readonly own: Allocation | undefined
 }
 
 /**
@@ -82,17 +85,34 @@ export class HostMemory implements Memory {
       return result
     }
     if (at !== undefined) this.#forget(address, address + bytes)
-    const places = Array.from({ length: body.u32() }, () => ({
-      chunk: body.u32(),
-      slot: body.u32(),
-    }))
+    const places = decodePlaces(body)
     const chunks: number[] = []
-    this.#devices.add(address, address + bytes, { chunks, pages: places.length })
+    const mapping = { chunks, pages: places.length, own: undefined }
+    this.#devices.add(address, address + bytes, mapping)
     const mapped = this.ranges.mapBy(bytes, countRuns(places), address, start =>
       this.chunks.map(start, places, prot, chunks),
     )
     if (mapped < 0) this.munmap(address, bytes)
     return mapped
+  }
+
+  /** The same for an allocation of our own, whose pages we know: the host is told later. */
+  mmapOwn(fd: number, { offset, length, prot, flags }: MmapOptions, own: Allocation): Result {
+    const { places } = own
+    const bytes = places.length * PAGE_SIZE
+    const chunks: number[] = []
+    const address = this.ranges.mapBy(bytes, countRuns(places), undefined, start =>
+      this.chunks.map(start, places, prot, chunks),
+    )
+    if (address < 0) {
+      this.chunks.release(chunks)
+      return address
+    }
+    this.#devices.add(address, address + bytes, { chunks, pages: places.length, own })
+    own.mappings++
+    const request = new BodyWriter().u32(fd).u64(address).u64(offset).u64(length)
+    this.#socket.queue(OP.mmap, request.u32(prot).u32(flags).finish())
+    return address
   }
 
   close(): void {
@@ -104,20 +124,33 @@ export class HostMemory implements Memory {
   #leave(address: Address, length: number): Result {
     const end = address + pagesOf(length) * PAGE_SIZE
     if (!this.#devices.overlaps(address, end)) return 0
+    const isOwn = this.#isOwn(address, end)
     this.#forget(address, end)
     const request = new BodyWriter()
       .u64(address)
       .u64(end - address)
       .finish()
+    if (isOwn) {
+      this.#socket.queue(OP.munmap, request)
+      return 0
+    }
     const { result } = this.#socket.call(OP.munmap, request)
     // The pages are gone from here whether or not somebody is there to be told.
     return result === -ERRNO.EHOSTDOWN ? 0 : result
   }
 
+  /** Whether a run is exactly one mapping of an allocation that is still whole. */
+  #isOwn(start: Address, end: Address): boolean {
+    const range = this.#devices.at(start)
+    return range?.start === start && range.end === end && range.value.own?.isWhole === true
+  }
+
   #forget(start: Address, end: Address): void {
     for (const { start: from, end: to, value } of this.#devices.remove(start, end)) {
       value.pages -= (Math.min(to, end) - Math.max(from, start)) / PAGE_SIZE
-      if (value.pages === 0) this.chunks.release(value.chunks)
+      if (value.pages > 0) continue
+      this.chunks.release(value.chunks)
+      if (value.own) value.own.mappings--
     }
   }
 }

@@ -1,14 +1,18 @@
 import { Socket } from 'node:net'
 import { DEVICE_NAMES, type DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
 import { ClosedError, type ErrorFacts, XenError } from '../base/errors.ts'
+import { load } from '../memory/atomics.ts'
 import type { Capability, Device, OpenOptions, Platform, Result } from '../platform.ts'
 import { CAPABILITIES } from '../platform.ts'
 import { CallSocket, isAbsence } from './call-socket.ts'
 import { domainPath } from './directory.ts'
 import { InboxWriters } from './event-client.ts'
-import { HostDevice, OpenFile } from './host-device.ts'
+import { HostDevice } from './host-device.ts'
 import { HostMemory } from './host-memory.ts'
+import { mapFile, type SharedFile } from './memfd.ts'
+import { OpenFile } from './open-file.ts'
 import { giveOrder } from './orders.ts'
 import { BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
@@ -41,14 +45,16 @@ export class HostPlatform implements Platform {
   readonly writers: InboxWriters = new InboxWriters()
   readonly #devices = new Set<HostDevice>()
   readonly #lifeline: Socket
+  /** The host's word on limits: u32 gntdev.limit. */
+  readonly #limits: SharedFile
   #isClosed = false
 
   constructor({ directory, domid }: HostPlatformOptions) {
     this.socket = enter(directory, domid)
     const greeting = new BodyWriter().u32(WIRE_MAGIC).u32(WIRE_VERSION).finish()
     const { result, body, fds } = this.socket.call(OP.hello, greeting)
-    const lifeline = fds[0]
-    if (result < 0 || lifeline === undefined) {
+    const [lifeline, limits] = fds
+    if (result < 0 || lifeline === undefined || limits === undefined) {
       const theirs = result === -ERRNO.EPROTO ? body.u32() : undefined
       this.socket.close()
       throw new XenError(Math.min(result, -1), 'connect host', {
@@ -64,6 +70,7 @@ export class HostPlatform implements Platform {
     this.domid = body.u32()
     this.kind = body.u32() === 0 ? 'pv' : 'hvm'
     this.profile = body.text()
+    this.#limits = mapped(limits)
     this.memory = new HostMemory(this.socket)
     this.#lifeline = new Socket({ fd: lifeline })
     this.#lifeline.on('close', () => this.#hostDied())
@@ -82,6 +89,11 @@ export class HostPlatform implements Platform {
     const { result } = this.socket.call(OP.open, request)
     if (result < 0) return result
     return this.adopt(new HostDevice(this, new OpenFile(this, name, access, nonblock), result))
+  }
+
+  /** Pages of one MAP_GRANT_REF, as the host has it now. */
+  get gntdevLimit(): number {
+    return load(this.#limits.words, 0)
   }
 
   explain(): ErrorFacts | undefined {
@@ -104,6 +116,7 @@ export class HostPlatform implements Platform {
     this.socket.close()
     for (const device of [...this.#devices]) device.close()
     this.memory.close()
+    this.#limits.close()
     this.#lifeline.destroy()
   }
 
@@ -128,4 +141,10 @@ function enter(directory: string, domid: number): CallSocket {
     giveOrder(directory, { order: 'domain', domid })
     return new CallSocket(path)
   }
+}
+
+function mapped(limits: number): SharedFile {
+  const file = mapFile(limits, PAGE_SIZE, false)
+  if (typeof file === 'number') throw new XenError(file, 'mmap host limits')
+  return file
 }

@@ -18,3 +18,5 @@ export const IDLE_CHUNKS_MAX = 8
 export const SOCKET_PATH_MAX = 107
 /** Events that one turn of the host's loop takes from the kernel. */
 export const LOOP_EVENTS_MAX = 64
+/** Calls that may wait at a client for the next one; then they are sent by themselves. */
+export const QUEUED_CALLS_MAX = 64

@@ -30,14 +30,15 @@ const NO_BYTES = new Uint8Array(0)
 /** Sends one message; a large body goes ahead in a memfd. Answers 0 or -errno. */
 export function sendFramed(
   socket: number,
-  header: Omit<Message, 'flags' | 'length'>,
+  header: Omit<Message, 'flags' | 'length'> & { readonly flags?: number },
   body: Uint8Array = NO_BYTES,
   fds: readonly number[] = [],
   socketFlags = 0,
 ): number {
   const inFd = body.byteLength > INLINE_BODY_MAX
   const bytes = new Uint8Array(HEADER_SIZE + (inFd ? 0 : body.byteLength))
-  writeHeader(bytes, { ...header, flags: inFd ? FLAG_BODY_IN_FD : 0, length: body.byteLength })
+  const flags = (header.flags ?? 0) | (inFd ? FLAG_BODY_IN_FD : 0)
+  writeHeader(bytes, { ...header, flags, length: body.byteLength })
   if (!inFd) {
     bytes.set(body, HEADER_SIZE)
     return Math.min(0, sendMessage(socket, bytes, fds, socketFlags))

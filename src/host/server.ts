@@ -1,10 +1,12 @@
 import { existsSync, unlinkSync, writeSync } from 'node:fs'
 import { ERRNO } from '../abi/errno.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
 import { ManualClock } from '../base/clock.ts'
 import { ProtocolError, XenError } from '../base/errors.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { Machine } from '../kernel/machine.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
+import { store } from '../memory/atomics.ts'
 import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
 import { MSG_DONTWAIT } from '../native/sockets.ts'
@@ -14,9 +16,10 @@ import { ChunkStore } from './chunk-store.ts'
 import { controlPath, domainPath } from './directory.ts'
 import { LOOP_EVENTS_MAX } from './limits.ts'
 import { Links } from './links.ts'
+import { type Memfd, readOnlyMemfd } from './memfd.ts'
 import { type Received, receiveFramed, sendFramed } from './message-socket.ts'
 import { type Answer, Session } from './session.ts'
-import { BodyReader, BodyWriter, OP } from './wire.ts'
+import { BodyReader, BodyWriter, decodeQueued, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
 
 export interface ServerOptions {
   readonly directory: string
@@ -27,6 +30,11 @@ export interface ServerOptions {
   /** Leave after so long without a client; 0 stays for ever. Milliseconds. */
   readonly idleMs: number
 }
+
+/** Calls without an answer of their own and without an effect that others could see. */
+const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book])
+
+type Handler = (op: number, body: BodyReader) => Answer
 
 /**
  * The host: one machine, its domains' sockets, and a loop that answers one request at a time. It
@@ -41,6 +49,7 @@ export class Server {
   readonly sessions: Map<number, Session> = new Map<number, Session>()
   readonly #epoll: number
   readonly #handlers = new Map<number, () => void>()
+  readonly #limits = new Map<Domain, Memfd>()
   readonly #listeners = new Map<number, number>()
   /** Our ends of the lifelines, by the session's socket. */
   readonly #lifelines = new Map<number, number>()
@@ -73,6 +82,23 @@ export class Server {
     this.#close()
   }
 
+  /** A page that clients may read: u32 gntdev.limit. */
+  limitsOf(domain: Domain): Memfd {
+    const known = this.#limits.get(domain)
+    if (known) return known
+    const made = readOnlyMemfd('interdom-limits', PAGE_SIZE)
+    if (typeof made === 'number') throw new XenError(made, 'memfd_create')
+    this.#limits.set(domain, made)
+    this.publishLimits(domain)
+    return made
+  }
+
+  /** Shows a domain's limits, as they are now, to its clients. */
+  publishLimits(domain: Domain): void {
+    const page = this.#limits.get(domain)
+    if (page) store(page.words, 0, Math.min(domain.limits['gntdev.limit'], 0xffffffff))
+  }
+
   stop(): void {
     this.#isStopping = true
   }
@@ -96,6 +122,8 @@ export class Server {
     const domain = this.machine.domain(domid)
     if (!domain) return false
     this.machine.destroyDomain(domid)
+    this.#limits.get(domain)?.close()
+    this.#limits.delete(domain)
     for (const [socket, session] of this.sessions) {
       if (session.domain === domain) this.#drop(socket)
     }
@@ -138,47 +166,54 @@ export class Server {
     const session = new Session(this, domain, peer.pid)
     this.sessions.set(client, session)
     this.#watch(client, () =>
-      this.#serve(client, ({ header, body }) =>
-        session.handle(header.op, body, () => this.#lifeline(client)),
-      ),
+      this.#serve(client, (op, body) => session.handle(op, body, () => this.#lifeline(client))),
     )
   }
 
   #admitAdministrator(client: number): void {
     this.#watch(client, () =>
-      this.#serve(client, ({ header, body }) => {
-        if (header.op !== OP.admin) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not an order')
+      this.#serve(client, (op, body) => {
+        if (op !== OP.admin) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not an order')
         const answer = administer(this, JSON.parse(body.text()))
         return { result: 0, body: new BodyWriter().text(JSON.stringify(answer)).finish() }
       }),
     )
   }
 
-  /** Answers every request that waits on a client's socket; one that is none ends the client. */
-  #serve(
-    client: number,
-    handle: (request: { header: Received['header']; body: BodyReader }) => Answer,
-  ): void {
+  /** Answers one request of a client, what it queued first; one that is none ends the client. */
+  #serve(client: number, handle: Handler): void {
     try {
-      for (let i = 0; i < LOOP_EVENTS_MAX; i++) {
-        const request = receiveFramed(client, MSG_DONTWAIT)
-        if (request === -ERRNO.EAGAIN) return
-        if (request === undefined || typeof request === 'number') {
-          this.#drop(client)
-          return
-        }
-        for (const fd of request.fds) close(fd)
-        const answer = handle({ header: request.header, body: new BodyReader(request.body) })
-        if (!this.#reply(client, request.header, answer)) {
-          this.#drop(client)
-          return
-        }
+      const request = receiveFramed(client, MSG_DONTWAIT)
+      if (request === -ERRNO.EAGAIN) return
+      if (request === undefined || typeof request === 'number') {
+        this.#drop(client)
+        return
       }
+      for (const fd of request.fds) close(fd)
+      const { header } = request
+      const body = new BodyReader(request.body)
+      if ((header.flags & FLAG_QUEUED) !== 0) this.#serveQueued(body, handle)
+      if ((header.flags & FLAG_ONE_WAY) !== 0) {
+        if (header.op === OP.none) return
+        throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${header.op} without a reply`)
+      }
+      if (!this.#reply(client, header, handle(header.op, body))) this.#drop(client)
     } catch (error) {
       this.#drop(client)
       const reason = error instanceof Error ? error.message : String(error)
       // Not console: its lines wait for a turn of this thread's event loop, and there is none.
       writeSync(2, `client dropped: ${reason}\n`)
+    }
+  }
+
+  #serveQueued(body: BodyReader, handle: Handler): void {
+    for (const { op, body: own } of decodeQueued(body)) {
+      if (!QUEUEABLE.has(op)) {
+        throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} cannot be queued`)
+      }
+      const { result } = handle(op, new BodyReader(own))
+      if (result === 0) continue
+      throw new ProtocolError('ERR_HOST_PROTOCOL', `queued operation ${op} answered ${result}`)
     }
   }
 

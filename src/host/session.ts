@@ -2,16 +2,20 @@ import type { DeviceName } from '../abi/devices.ts'
 import { DEVICE_NAMES } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import { EVTCHN_BIND_STATIC } from '../abi/evtchn.ts'
-import { GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
+import { decodeAllocGref, decodeAllocGrefReply, GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
+import { decodeMapGrantRefIndex, GNTDEV_MAP_GRANT_REF } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { ProtocolError } from '../base/errors.ts'
+import type { Frame } from '../hypervisor/page-store.ts'
 import type { Domain } from '../kernel/domain.ts'
+import { GntallocFile } from '../kernel/gntalloc.ts'
 import type { Machine } from '../kernel/machine.ts'
 import type { Process } from '../kernel/process.ts'
 import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
 import type { Chunk, ChunkStore } from './chunk-store.ts'
 import type { Inbox } from './inbox.ts'
 import type { Links, PortEntry } from './links.ts'
+import type { Memfd } from './memfd.ts'
 import { decodeRanges, encodeWrites, Snapshot } from './snapshot.ts'
 import { type BodyReader, BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
@@ -29,6 +33,8 @@ export interface SessionContext {
   readonly machine: Machine
   readonly chunks: ChunkStore
   readonly links: Links
+  /** What clients read of a domain's limits by themselves. */
+  limitsOf(domain: Domain): Memfd
 }
 
 const ACCESS = ['read', 'write', 'readwrite'] as const
@@ -77,6 +83,8 @@ export class Session {
         return this.#peer(body)
       case OP.explain:
         return this.#explain(body)
+      case OP.book:
+        return this.#book(body)
       default:
         throw new ProtocolError('ERR_HOST_PROTOCOL', `unknown operation ${op}`)
     }
@@ -101,7 +109,12 @@ export class Session {
       .finish()
     if (version !== WIRE_VERSION) return { result: -ERRNO.EPROTO, body: answer }
     this.#isGreeted = true
-    return { result: 0, body: answer, ownedFds: [lifeline()] }
+    return {
+      result: 0,
+      body: answer,
+      ownedFds: [lifeline()],
+      fds: [this.#context.limitsOf(this.domain).fd],
+    }
   }
 
   #open(body: BodyReader): Answer {
@@ -122,7 +135,8 @@ export class Session {
     const result = this.process.ioctl(fd, number, argument, memory)
     const answer = new BodyWriter()
     encodeWrites(answer, memory.writes)
-    this.#announceChunks(answer, number, result)
+    if (result === 0) this.#announceChunks(answer, fd, number, memory)
+    else answer.u32(0)
     const port = number === EVTCHN_BIND_STATIC && result === 0 ? memory.firstU32 : result
     const entry = port > 0 ? this.#ownPort(fd, port) : undefined
     if (!entry) {
@@ -134,14 +148,54 @@ export class Session {
   }
 
   /** After an ALLOC: the chunks that this process must map before they can be sealed. */
-  #announceChunks(answer: BodyWriter, number: number, result: number): void {
-    const isAlloc = number === GNTALLOC_ALLOC_GREF && result === 0
-    const ids = isAlloc ? this.#context.chunks.unmappedOf(this.process) : []
+  #announceChunks(answer: BodyWriter, fd: number, number: number, memory: Snapshot): void {
+    const file = number === GNTALLOC_ALLOC_GREF ? this.process.file(fd) : undefined
+    const allocation = memory.writes[0]?.bytes
+    if (!(file instanceof GntallocFile) || !allocation) {
+      answer.u32(0)
+      return
+    }
+    const ids = this.#context.chunks.unmappedOf(this.process)
     answer.u32(ids.length)
     for (const id of ids) {
       this.#entitled.add(id)
       answer.u32(id)
     }
+    const { count } = decodeAllocGref(allocation)
+    const { index } = decodeAllocGrefReply(allocation, 0)
+    answer.u64(index)
+    this.#writePlaces(answer, count === 0 ? [] : file.framesAt(index, count))
+  }
+
+  /** Pages by chunk and slot. Answers false when a chunk of them cannot be shown yet. */
+  #writePlaces(answer: BodyWriter, frames: readonly Frame[]): boolean {
+    answer.u32(frames.length)
+    for (const frame of frames) {
+      const chunk = frame < 0 ? undefined : this.#context.chunks.chunkOf(frame)
+      if (chunk && !this.#entitle(chunk)) return false
+      answer.u32(chunk?.id ?? 0).u32(chunk ? frame - chunk.first : 0)
+    }
+    return true
+  }
+
+  /**
+   * A map that the client booked by itself: it knows the index. The limit that it saw is the one
+   * that counts, since it was in force when its ioctl returned.
+   */
+  #book(body: BodyReader): Answer {
+    const fd = body.u32()
+    const index = body.u64()
+    const argument = body.bytes()
+    body.end()
+    const { limits } = this.domain
+    const limit = limits['gntdev.limit']
+    const address = 0
+    const memory = new Snapshot([{ address, bytes: argument, writable: true }])
+    limits['gntdev.limit'] = Number.MAX_SAFE_INTEGER
+    const result = this.process.ioctl(fd, GNTDEV_MAP_GRANT_REF, address, memory)
+    limits['gntdev.limit'] = limit
+    const isAsBooked = result === 0 && decodeMapGrantRefIndex(argument) === index
+    return { result: isAsBooked ? 0 : -ERRNO.EPROTO }
   }
 
   #mmap(body: BodyReader): Answer {
@@ -155,16 +209,10 @@ export class Session {
     const result = this.process.mmap(fd, { address, offset, length, prot, flags })
     if (result < 0) return { result }
     const frames = this.process.vma(address)?.frames ?? []
-    const answer = new BodyWriter(16 + 8 * frames.length).u32(frames.length)
-    for (const frame of frames) {
-      const chunk = frame < 0 ? undefined : this.#context.chunks.chunkOf(frame)
-      if (chunk && !this.#entitle(chunk)) {
-        this.process.munmap(address, length)
-        return { result: -ERRNO.EINVAL }
-      }
-      answer.u32(chunk?.id ?? 0).u32(chunk ? frame - chunk.first : 0)
-    }
-    return { result, body: answer.finish() }
+    const answer = new BodyWriter(16 + 8 * frames.length)
+    if (this.#writePlaces(answer, frames)) return { result, body: answer.finish() }
+    this.process.munmap(address, length)
+    return { result: -ERRNO.EINVAL }
   }
 
   /** Lets this process have a chunk's descriptor; false while its granter is not ready for that. */

@@ -1,5 +1,6 @@
 import { viewOf } from '../abi/bytes.ts'
 import { ProtocolError } from '../base/errors.ts'
+import { QUEUED_CALLS_MAX } from './limits.ts'
 
 /**
  * The wire between a client and the host: SEQPACKET messages, little endian, one request and one
@@ -18,8 +19,14 @@ export const WIRE_VERSION = 1
 export const WIRE_MAGIC = 0x4d4f4458
 export const HEADER_SIZE = 16
 export const FLAG_BODY_IN_FD = 1
+/** The body starts with calls that go ahead of this one; see {@link encodeQueued}. */
+export const FLAG_QUEUED = 2
+/** Nobody waits: there is no reply, and the operation is the queued calls alone. */
+export const FLAG_ONE_WAY = 4
 
 export const OP = {
+  /** Nothing but what is queued. */
+  none: 0,
   hello: 1,
   open: 2,
   ioctl: 3,
@@ -37,6 +44,8 @@ export const OP = {
   explain: 12,
   /** JSON in, JSON out: status, domains, limits, time. On the control socket only. */
   admin: 13,
+  /** MAP_GRANT_REF of which the client knows the index already: queued, and checked. */
+  book: 14,
 } as const
 export type Op = (typeof OP)[keyof typeof OP]
 
@@ -67,6 +76,39 @@ export function readHeader(bytes: Uint8Array): Message {
     result: view.getInt32(8, true),
     length: view.getUint32(12, true),
   }
+}
+
+/** A call that goes ahead of another: its outcome is known before it is made. */
+export interface QueuedCall {
+  readonly op: number
+  readonly body: Uint8Array
+}
+
+/**
+ * Calls without an effect that anybody could see yet travel ahead of the next one that has some:
+ *
+ *      0         4        8         12
+ *     +---------+--------+---------+--- … --+--------+---------+--- …
+ *     |  count  |   op   | length  | body   |   op   | length  | body …   then the call's own body
+ *     +---------+--------+---------+--- … --+--------+---------+--- …
+ *
+ * Each must answer 0: the client went on as if it had, so a host that sees another answer has a
+ * client that it does not understand.
+ */
+export function encodeQueued(body: BodyWriter, calls: readonly QueuedCall[]): void {
+  body.u32(calls.length)
+  for (const call of calls) body.u32(call.op).bytes(call.body)
+}
+
+export function decodeQueued(body: BodyReader): QueuedCall[] {
+  const count = body.u32()
+  if (count > QUEUED_CALLS_MAX) {
+    throw new ProtocolError(
+      'ERR_HOST_PROTOCOL',
+      `${count} queued calls in a message, at most ${QUEUED_CALLS_MAX}`,
+    )
+  }
+  return Array.from({ length: count }, () => ({ op: body.u32(), body: body.bytes() }))
 }
 
 /** Appends fields to a growing body. */
@@ -108,6 +150,14 @@ export class BodyWriter {
 
   text(value: string): this {
     return this.bytes(new TextEncoder().encode(value))
+  }
+
+  /** Bytes that carry their own length, or none. */
+  raw(value: Uint8Array): this {
+    this.#reserve(value.byteLength)
+    this.#bytes.set(value, this.#length)
+    this.#length += value.byteLength
+    return this
   }
 
   finish(): Uint8Array {

@@ -2,6 +2,7 @@ import type { DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import * as abi from '../abi/gntalloc.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
+import type { Frame } from '../hypervisor/page-store.ts'
 import type { Address, Result } from '../platform.ts'
 import { GntallocMapping } from './gntalloc-mapping.ts'
 import { type MapRequest, OpenFile } from './open-file.ts'
@@ -44,6 +45,13 @@ export class GntallocFile extends OpenFile {
     const refs: number[] = []
     for (let i = 0; i < count; i++) refs.push(this.#pages.get(firstPage + i))
     return new GntallocMapping(this.domain, refs)
+  }
+
+  /** The pages of a run that is allocated. */
+  framesAt(index: number, count: number): Frame[] {
+    const first = index / PAGE_SIZE
+    const { grants } = this.domain.xen
+    return Array.from({ length: count }, (_, i) => grants.frame(this.#pages.get(first + i)))
   }
 
   override release(): void {

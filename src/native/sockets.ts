@@ -11,6 +11,7 @@ export const SOL_SOCKET = 1
 export const SO_ERROR = 4
 export const SO_SNDBUF = 7
 const SO_PEERCRED = 17
+const SO_RCVTIMEO = 20
 
 export const SHUT_RDWR = 2
 
@@ -104,6 +105,16 @@ export function getSocketOption(fd: number, level: number, name: number): Result
 export function setSocketOption(fd: number, level: number, name: number, value: number): Result {
   const bytes = raw(Int32Array.of(value))
   return answer(setsockopt_.invoke(fd, level, name, bytes, bytes.byteLength))
+}
+
+/**
+ * A blocking receive ends with -EAGAIN after this long. A struct timeval: i64 seconds, i64
+ * microseconds (SO_RCVTIMEO of 64-bit Linux).
+ */
+export function setReceiveTimeout(fd: number, ms: number): Result {
+  const value = BigInt64Array.of(BigInt(Math.floor(ms / 1000)), BigInt((ms % 1000) * 1000))
+  const bytes = new Uint8Array(value.buffer)
+  return answer(setsockopt_.invoke(fd, SOL_SOCKET, SO_RCVTIMEO, bytes, bytes.byteLength))
 }
 
 /** shutdown(2): ends the connection for every process that holds the socket. */
