@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/xen/**/*.xen.ts'],
-    globalSetup: ['test/setup/build.ts'],
+    globalSetup: ['test/setup/build.ts', 'test/xen/machine.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 900_000,

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { run } from '../testbed/run.ts'
+import { basename, join } from 'node:path'
+import { type RunOptions, type RunResult, run } from '../testbed/run.ts'
 import type { ConformanceReport } from './report.ts'
 import { copyPackage } from './xen-payload.ts'
 
@@ -24,6 +24,10 @@ const TIMEOUT_SECONDS = 900
 const DOM0_MEMORY = 1280
 const TAIL_LINES = 20
 
+/** What runs the suite in a domain that has this package as its payload. */
+export const SUITE_COMMAND =
+  'cd /payload && node dist/conformance/main.js --platform xen --json --progress'
+
 /** Whether this process runs in a PV domain of Xen, where the suite can use the devices. */
 export function isPvDomain(): boolean {
   return fact('type') === 'xen' && fact('guest_type') === 'PV'
@@ -32,31 +36,43 @@ export function isPvDomain(): boolean {
 /** Boots Xen in an emulated machine and runs the suite in its dom0. */
 export async function runOnTestbed(options: TestbedOptions = {}): Promise<ConformanceReport> {
   const { kernel, words = [], onLine, onStep, signal } = options
+  const result = await runWithPackage({
+    ...(kernel !== undefined && { kernel }),
+    ...(onStep && { onStep }),
+    ...(signal && { signal }),
+    dom0: [SUITE_COMMAND, ...words].join(' '),
+    onOutput: ({ stream, line }) => {
+      if (stream === 'stderr') onLine?.(line)
+    },
+  })
+  const { stdout = '', stderr = '' } = result.domains.dom0 ?? {}
+  return parseReport(stdout, stderr)
+}
+
+/** Boots Xen with this package, and `files` beside it, in /payload of every domain. */
+export async function runWithPackage(
+  options: RunOptions,
+  files: readonly string[] = [],
+): Promise<RunResult> {
   const payload = await mkdtemp(join(tmpdir(), 'interdom-payload-'))
   try {
     await copyPackage(payload)
-    const command = 'node dist/conformance/main.js --platform xen --json --progress'
+    for (const file of files) await cp(file, join(payload, basename(file)))
     const result = await run({
-      ...(kernel !== undefined && { kernel }),
-      ...(onStep && { onStep }),
-      ...(signal && { signal }),
-      dom0: ['cd /payload &&', command, ...words].join(' '),
       payload,
       memory: { dom0: DOM0_MEMORY },
       timeoutSeconds: TIMEOUT_SECONDS,
-      onOutput: ({ stream, line }) => {
-        if (stream === 'stderr') onLine?.(line)
-      },
+      ...options,
     })
     if (result.failure) throw result.failure
-    const { stdout = '', stderr = '' } = result.domains.dom0 ?? {}
-    return parsed(stdout, stderr)
+    return result
   } finally {
     await rm(payload, { recursive: true, force: true })
   }
 }
 
-function parsed(stdout: string, stderr: string): ConformanceReport {
+/** What main.js printed, or an error with the end of what it said before it died. */
+export function parseReport(stdout: string, stderr: string): ConformanceReport {
   try {
     return JSON.parse(stdout) as ConformanceReport
   } catch (cause) {

@@ -1,10 +1,10 @@
-import { expect, test } from 'vitest'
+import { expect, inject, test } from 'vitest'
 import { CASES } from '../../src/conformance/cases/index.ts'
 import type { CaseReport } from '../../src/conformance/report.ts'
-import { runOnTestbed } from '../../src/conformance/xen-testbed.ts'
+import './provided.ts'
 
-/** The suite runs once, in dom0 of real Xen; each of its cases is a test here. */
-const { kernel, profile, cases } = await runOnTestbed()
+/** The suite ran once, in dom0 of real Xen; each of its cases is a test here. */
+const { kernel, profile, cases } = inject('onXen').conformance
 const byId = new Map<number, CaseReport>(cases.map(report => [report.id, report]))
 
 test(`the kernel is 6.12.117, compared with linux-6.12 (${kernel})`, () => {
