@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const RESULTS = new URL('../bench/results/', import.meta.url)
-const ALL = ['model']
+const ALL = ['model', 'host']
 /** A million mappings of one page each are objects of some hundred bytes. */
 const HEAP_MIB = 4096
 
