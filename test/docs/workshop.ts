@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
@@ -19,6 +19,8 @@ const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 const VITEST = join(ROOT, 'node_modules/vitest/vitest.mjs')
 const INTERDOM = join(ROOT, 'dist/cli/main.js')
 const WATCHDOG_MS = 240_000
+/** What would change this checkout under the tests, or run them within themselves. */
+const NPM_REFUSED = 'ci|i|install|t|test'
 
 /** How a program ended, with all that it said. */
 export interface Ending {
@@ -47,6 +49,8 @@ export class Workshop {
     const run = `exec "${process.execPath}" "${INTERDOM}" "$@"`
     this.#script('node', `exec "${process.execPath}" "$@"`)
     this.#script('interdom', run)
+    const npm = execFileSync('bash', ['-c', 'command -v npm'], { encoding: 'utf8' }).trim()
+    this.#script('npm', `case "$1" in ${NPM_REFUSED}) exit 126;; esac\nexec "${npm}" "$@"`)
     this.#script('npx', `[ "$1" = interdom ] || exit 127\nshift\n${run}`)
     this.#write('vitest.config.mjs', 'export default { test: { testTimeout: 60_000 } }\n')
     const extended = { extends: '../../tsconfig.json', include: ['**/*.ts'] }
@@ -124,22 +128,34 @@ export class Workshop {
 
   async #run(words: readonly string[], cwd: string): Promise<Ending> {
     const [program = '', ...args] = words
-    const signal = AbortSignal.timeout(WATCHDOG_MS)
     const env = {
       ...cleanEnvironment(),
       PATH: `${this.#bin}:${process.env['PATH']}`,
       XDG_RUNTIME_DIR: this.#runtime,
       TMPDIR: this.#runtime,
     }
-    const child = spawn(program, args, { cwd, env, signal, stdio: ['ignore', 'pipe', 'pipe'] })
+    // A group of its own, so that what a block has started ends with it.
+    const how = { cwd, env, detached: true }
+    const child = spawn(program, args, { ...how, stdio: ['ignore', 'pipe', 'pipe'] })
+    const watchdog = setTimeout(() => endGroup(child), WATCHDOG_MS)
     const [output, errors] = [text(child.stdout), text(child.stderr)]
     const [exitCode, ended] = await new Promise<[number | null, NodeJS.Signals | null]>(
       (done, failed) => {
         child.once('error', failed)
-        child.once('exit', (...how) => done(how))
+        child.once('exit', (...end) => done(end))
       },
     )
-    return { exitCode, signal: ended, output: await output, errors: await errors }
+    const ending = { exitCode, signal: ended, output: await output, errors: await errors }
+    clearTimeout(watchdog)
+    return ending
+  }
+}
+
+function endGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch {
+    // All of it has ended by itself.
   }
 }
 
