@@ -14,8 +14,12 @@ export interface MemoryRange {
 /** What a call stored into the client's memory. */
 export interface MemoryWrite {
   readonly address: number
+  /** As they are once the call is done: a part of the range, which later stores change too. */
   readonly bytes: Uint8Array
 }
+
+/** Stores that are remembered one by one before those of the same bytes become one. */
+const WRITES_FIRST = 1024
 
 /**
  * The memory of a client as the driver sees it during one call: what the client sent along, read
@@ -23,7 +27,8 @@ export interface MemoryWrite {
  */
 export class Snapshot implements UserMemory {
   readonly #ranges: MemoryRange[]
-  readonly writes: MemoryWrite[] = []
+  #writes: MemoryWrite[] = []
+  #writesMax = WRITES_FIRST
 
   /** The ranges must be in ascending order and apart from each other. */
   constructor(ranges: MemoryRange[]) {
@@ -36,20 +41,29 @@ export class Snapshot implements UserMemory {
     this.#ranges = ranges
   }
 
+  /** In the order in which they were made; in that of their addresses once there were many. */
+  get writes(): readonly MemoryWrite[] {
+    if (this.#writes.length > WRITES_FIRST) this.#compact()
+    return this.#writes
+  }
+
   read(address: number, length: number): Uint8Array | undefined {
+    // Before anything of that length is made: it is the client's word.
+    if (!this.canAccess(address, length, false)) return undefined
     const result = new Uint8Array(length)
-    const end = this.#walk(address, length, false, (range, from, at, count) => {
+    this.#walk(address, length, false, (range, from, at, count) => {
       result.set(range.bytes.subarray(from, from + count), at)
     })
-    return end === length ? result : undefined
+    return result
   }
 
   write(address: number, bytes: Uint8Array): boolean {
     const end = this.#walk(address, bytes.byteLength, true, (range, from, at, count) => {
-      const piece = bytes.slice(at, at + count)
-      range.bytes.set(piece, from)
-      this.writes.push({ address: range.address + from, bytes: piece })
+      range.bytes.set(bytes.subarray(at, at + count), from)
+      const stored = range.bytes.subarray(from, from + count)
+      this.#writes.push({ address: range.address + from, bytes: stored })
     })
+    if (this.#writes.length > this.#writesMax) this.#compact()
     return end === bytes.byteLength
   }
 
@@ -61,6 +75,28 @@ export class Snapshot implements UserMemory {
   get firstU32(): number {
     const first = this.#ranges[0]?.bytes
     return first && first.byteLength >= 4 ? decodeU32(first) : 0
+  }
+
+  /**
+   * A GRANT_COPY can store 700,000 times to the same page: what is kept, and sent back, must not be
+   * more than what the client sent.
+   */
+  #compact(): void {
+    const sorted = this.#writes.sort((a, b) => a.address - b.address)
+    const kept: MemoryWrite[] = []
+    for (const write of sorted) {
+      const last = kept.at(-1)
+      const before = last ? write.address - last.address : Number.POSITIVE_INFINITY
+      const isNext = last?.bytes.buffer === write.bytes.buffer && before <= last.bytes.byteLength
+      if (!last || !isNext) kept.push(write)
+      else {
+        const length = Math.max(last.bytes.byteLength, before + write.bytes.byteLength)
+        const bytes = new Uint8Array(last.bytes.buffer, last.bytes.byteOffset, length)
+        kept[kept.length - 1] = { address: last.address, bytes }
+      }
+    }
+    this.#writes = kept
+    this.#writesMax = Math.max(WRITES_FIRST, 2 * kept.length)
   }
 
   /** Visits the pieces of a run until one is missing; answers the bytes visited. */
