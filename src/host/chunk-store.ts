@@ -1,6 +1,7 @@
 import { PAGE_SHIFT, PAGE_SIZE } from '../abi/page.ts'
 import type { Frame, PagePlacement, PageStore } from '../hypervisor/page-store.ts'
-import { CHUNK_PAGES } from './limits.ts'
+import { F_SEAL_SEAL } from '../native/files.ts'
+import { CHUNK_PAGES, EMPTY_CHUNKS_MAX } from './limits.ts'
 import { type Memfd, sealedMemfd } from './memfd.ts'
 
 /**
@@ -20,6 +21,8 @@ export interface Chunk {
   readonly pages: number
   readonly memfd: Memfd
   readonly placement: PagePlacement
+  /** Processes that may have the descriptor: they granted or were given a page. */
+  readonly holders: WeakSet<object>
   /** Freed slots, last in first out. */
   readonly free: number[]
   highWater: number
@@ -28,6 +31,8 @@ export interface Chunk {
   isShared: boolean
   /** The granter has its own writable mapping, which a seal would forbid later. */
   isGranterMapped: boolean
+  /** Counted among those that wait for a page. */
+  isEmpty: boolean
   /** Its process is gone: no page of it is handed out again. */
   isRetired: boolean
 }
@@ -37,7 +42,9 @@ export class ChunkStore implements PageStore {
   readonly #chunks = new Map<number, Chunk>()
   /** By frame number over CHUNK_PAGES; a larger chunk takes several places. */
   readonly #byFrame: (Chunk | undefined)[] = []
-  readonly #freePlaces: number[] = []
+  #freePlaces: number[] = []
+  /** Empty chunks that wait for their process to grant again. */
+  readonly #empty = new Map<object, number>()
   /** Chunks with room, by granting process and then by grantee and right. */
   readonly #open = new Map<object, Map<string, Chunk[]>>()
   #unmapped: Chunk[] = []
@@ -77,8 +84,16 @@ export class ChunkStore implements PageStore {
     if (isFull(chunk) && !chunk.isRetired && !isLarge) this.#listOf(chunk.placement).push(chunk)
     chunk.free.push(frame - chunk.first)
     chunk.used--
-    // A large chunk was made for one ALLOC and goes with it; an ordinary one waits for the next.
-    if (chunk.used === 0 && (chunk.isRetired || isLarge)) this.#destroy(chunk)
+    if (chunk.used > 0) return
+    // A large chunk was made for one ALLOC and goes with it; an ordinary one waits for the next,
+    // but a process that grants to ever other domains must not pile them up.
+    const { process } = chunk.placement
+    const waiting = (this.#empty.get(process) ?? 0) + 1
+    if (chunk.isRetired || isLarge || waiting > EMPTY_CHUNKS_MAX) this.#destroy(chunk)
+    else {
+      chunk.isEmpty = true
+      this.#empty.set(process, waiting)
+    }
   }
 
   clearByte(frame: Frame, offset: number): void {
@@ -111,6 +126,7 @@ export class ChunkStore implements PageStore {
   /** Domids come back, so what a dead process granted never mixes with what another grants. */
   retire(process: object): void {
     this.#open.delete(process)
+    this.#empty.delete(process)
     for (const chunk of [...this.#chunks.values()]) {
       if (chunk.placement.process !== process) continue
       chunk.isRetired = true
@@ -138,7 +154,7 @@ export class ChunkStore implements PageStore {
   }
 
   #listOf(placement: PagePlacement): Chunk[] {
-    const key = `${placement.grantee}:${placement.writable ? 'w' : 'r'}`
+    const key = keyOf(placement)
     let ofProcess = this.#open.get(placement.process)
     if (!ofProcess) {
       ofProcess = new Map()
@@ -150,6 +166,14 @@ export class ChunkStore implements PageStore {
       ofProcess.set(key, chunks)
     }
     return chunks
+  }
+
+  #unlist(chunk: Chunk): void {
+    const { placement } = chunk
+    const chunks = this.#listOf(placement)
+    const at = chunks.indexOf(chunk)
+    if (at >= 0) chunks.splice(at, 1)
+    if (chunks.length === 0) this.#open.get(placement.process)?.delete(keyOf(placement))
   }
 
   #take(chunk: Chunk, count: number, into: Frame[]): void {
@@ -164,14 +188,23 @@ export class ChunkStore implements PageStore {
       const at = slot << PAGE_SHIFT
       if (!isClean) chunk.memfd.bytes.fill(0, at, at + PAGE_SIZE)
       chunk.used++
+      if (chunk.isEmpty) {
+        chunk.isEmpty = false
+        this.#empty.set(
+          chunk.placement.process,
+          (this.#empty.get(chunk.placement.process) ?? 1) - 1,
+        )
+      }
       into.push(chunk.first + slot)
     }
   }
 
   #create(pages: number, placement: PagePlacement): Chunk | undefined {
-    const memfd = sealedMemfd('interdom-chunk', pages * PAGE_SIZE)
+    // One of read-only grants is sealed for good once its granter has mapped it.
+    const seals = placement.writable ? F_SEAL_SEAL : 0
+    const memfd = sealedMemfd('interdom-chunk', pages * PAGE_SIZE, seals)
     if (typeof memfd === 'number') return undefined
-    const places = Math.ceil(pages / CHUNK_PAGES)
+    const places = placesOf({ pages })
     const place =
       places === 1 ? (this.#freePlaces.pop() ?? this.#byFrame.length) : this.#byFrame.length
     const chunk: Chunk = {
@@ -180,11 +213,13 @@ export class ChunkStore implements PageStore {
       pages,
       memfd,
       placement,
+      holders: new WeakSet(),
       free: [],
       highWater: 0,
       used: 0,
       isShared: false,
       isGranterMapped: false,
+      isEmpty: false,
       isRetired: false,
     }
     for (let i = 0; i < places; i++) this.#byFrame[place + i] = chunk
@@ -193,16 +228,34 @@ export class ChunkStore implements PageStore {
     return chunk
   }
 
+  /** Large chunks always lie behind all others: what they leave there must not stay for ever. */
+  #trimPlaces(): void {
+    const before = this.#byFrame.length
+    while (this.#byFrame.length > 0 && this.#byFrame.at(-1) === undefined) this.#byFrame.pop()
+    const { length } = this.#byFrame
+    if (length < before) this.#freePlaces = this.#freePlaces.filter(place => place < length)
+  }
+
   #destroy(chunk: Chunk): void {
     const place = chunk.first / CHUNK_PAGES
-    for (let i = 0; i < Math.ceil(chunk.pages / CHUNK_PAGES); i++) {
+    for (let i = 0; i < placesOf(chunk); i++) {
       this.#byFrame[place + i] = undefined
       this.#freePlaces.push(place + i)
     }
     this.#chunks.delete(chunk.id)
+    this.#trimPlaces()
+    if (!chunk.isRetired) this.#unlist(chunk)
     this.#unmapped = this.#unmapped.filter(other => other !== chunk)
     chunk.memfd.close()
   }
+}
+
+function keyOf({ grantee, writable }: PagePlacement): string {
+  return `${grantee}:${writable ? 'w' : 'r'}`
+}
+
+function placesOf({ pages }: Pick<Chunk, 'pages'>): number {
+  return Math.ceil(pages / CHUNK_PAGES)
 }
 
 function isFull(chunk: Chunk): boolean {

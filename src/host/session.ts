@@ -11,6 +11,7 @@ import type { Domain } from '../kernel/domain.ts'
 import { GntallocFile } from '../kernel/gntalloc.ts'
 import type { Machine } from '../kernel/machine.ts'
 import type { Process } from '../kernel/process.ts'
+import { NO_FRAME } from '../kernel/vma.ts'
 import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
 import type { Chunk, ChunkStore } from './chunk-store.ts'
 import type { Inbox } from './inbox.ts'
@@ -37,6 +38,7 @@ export interface SessionContext {
   limitsOf(domain: Domain): Memfd
 }
 
+const FUTURE_WRITE_SEALS = F_SEAL_FUTURE_WRITE | F_SEAL_SEAL
 const ACCESS = ['read', 'write', 'readwrite'] as const
 
 /**
@@ -47,8 +49,6 @@ export class Session {
   readonly process: Process
   readonly domain: Domain
   readonly #context: SessionContext
-  /** Chunks whose descriptor this process may have: those of pages that it was given. */
-  readonly #entitled = new Set<number>()
   #isGreeted = false
 
   constructor(context: SessionContext, domain: Domain, pid: number) {
@@ -158,7 +158,7 @@ export class Session {
     const ids = this.#context.chunks.unmappedOf(this.process)
     answer.u32(ids.length)
     for (const id of ids) {
-      this.#entitled.add(id)
+      this.#context.chunks.chunk(id)?.holders.add(this.process)
       answer.u32(id)
     }
     const { count } = decodeAllocGref(allocation)
@@ -192,10 +192,13 @@ export class Session {
     const address = 0
     const memory = new Snapshot([{ address, bytes: argument, writable: true }])
     limits['gntdev.limit'] = Number.MAX_SAFE_INTEGER
-    const result = this.process.ioctl(fd, GNTDEV_MAP_GRANT_REF, address, memory)
-    limits['gntdev.limit'] = limit
-    const isAsBooked = result === 0 && decodeMapGrantRefIndex(argument) === index
-    return { result: isAsBooked ? 0 : -ERRNO.EPROTO }
+    try {
+      const result = this.process.ioctl(fd, GNTDEV_MAP_GRANT_REF, address, memory)
+      const isAsBooked = result === 0 && decodeMapGrantRefIndex(argument) === index
+      return { result: isAsBooked ? 0 : -ERRNO.EPROTO }
+    } finally {
+      limits['gntdev.limit'] = limit
+    }
   }
 
   #mmap(body: BodyReader): Answer {
@@ -217,18 +220,20 @@ export class Session {
 
   /** Lets this process have a chunk's descriptor; false while its granter is not ready for that. */
   #entitle(chunk: Chunk): boolean {
-    if (this.#entitled.has(chunk.id)) return true
+    if (chunk.holders.has(this.process)) return true
     const { placement, memfd } = chunk
     if (placement.process !== this.process) {
       if (!placement.writable) {
         if (!chunk.isGranterMapped) return false
-        addSeals(memfd.fd, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
+        // A granter that sealed its chunk against sealing has nothing that could be shown.
+        const isSealed = chunk.isShared || addSeals(memfd.fd, FUTURE_WRITE_SEALS) >= 0
+        if (!isSealed) return false
       }
       chunk.isShared = true
     } else if (placement.grantee === this.domain.domid) {
       chunk.isShared = true
     }
-    this.#entitled.add(chunk.id)
+    chunk.holders.add(this.process)
     return true
   }
 
@@ -249,9 +254,12 @@ export class Session {
     // Pages that the kernel took away by this (pv): the client must not go on showing them.
     const lost = new BodyWriter()
     const at: number[] = []
-    for (let page = address; page < address + length; page += PAGE_SIZE) {
-      const vma = this.process.vma(page)
-      if (vma && vma.frames[(page - vma.start) / PAGE_SIZE] === -1) at.push(page)
+    const end = address + length
+    for (let vma = this.process.vma(address); vma && vma.start < end; ) {
+      for (const [i, frame] of vma.frames.entries()) {
+        if (frame === NO_FRAME) at.push(vma.start + i * PAGE_SIZE)
+      }
+      vma = this.process.vma(vma.end)
     }
     lost.u32(at.length)
     for (const page of at) lost.u64(page)
@@ -268,7 +276,7 @@ export class Session {
     const id = body.u32()
     body.end()
     const chunk = this.#context.chunks.chunk(id)
-    if (!chunk || !this.#entitled.has(id)) return { result: -ERRNO.ENOENT }
+    if (!chunk?.holders.has(this.process)) return { result: -ERRNO.ENOENT }
     const isGranter = chunk.placement.process === this.process
     const answer = new BodyWriter()
       .u32(chunk.pages)
