@@ -1,7 +1,16 @@
 import { ERRNO } from '../abi/errno.ts'
 import { XenError } from '../base/errors.ts'
 import { exchange, or, store } from '../memory/atomics.ts'
-import { close, O_NONBLOCK, O_RDONLY, O_WRONLY, open, pipe, write } from '../native/files.ts'
+import {
+  close,
+  F_SEAL_SEAL,
+  O_NONBLOCK,
+  O_RDONLY,
+  O_WRONLY,
+  open,
+  pipe,
+  write,
+} from '../native/files.ts'
 import { LINK_SLOTS } from './limits.ts'
 import { type Memfd, readOnlyMemfd, sealedMemfd } from './memfd.ts'
 
@@ -37,11 +46,14 @@ export class Inbox {
   constructor(id: number, sender: number) {
     this.id = id
     this.sender = sender
+    const states = sealedMemfd('interdom-states', LINK_SLOTS * 4, F_SEAL_SEAL)
+    const connections = readOnlyMemfd('interdom-connections', LINK_SLOTS * 4)
     const ends = pipe(O_NONBLOCK)
-    if (typeof ends === 'number') throw new XenError(ends, 'pipe2')
-    this.#ends = ends
-    this.statesMemfd = ok(sealedMemfd('interdom-states', LINK_SLOTS * 4))
-    this.connectionsMemfd = ok(readOnlyMemfd('interdom-connections', LINK_SLOTS * 4))
+    const parts = [states, connections, ends]
+    if (parts.some(part => typeof part === 'number')) discard(...parts)
+    this.#ends = ok(ends)
+    this.statesMemfd = ok(states)
+    this.connectionsMemfd = ok(connections)
     this.states = this.statesMemfd.words
     this.#connections = this.connectionsMemfd.words
   }
@@ -97,7 +109,16 @@ export function postTo(pipeEnd: number, states: Uint32Array, message: Uint8Array
   if (write(pipeEnd, message) === -ERRNO.EAGAIN) or(states, LOOK_AT_ALL, 1)
 }
 
-function ok(memfd: Memfd | number): Memfd {
-  if (typeof memfd === 'number') throw new XenError(memfd, 'memfd_create')
-  return memfd
+function ok<T extends object>(made: T | number): T {
+  if (typeof made === 'number') throw new XenError(made, 'event channel inbox')
+  return made
+}
+
+/** Lets go of what could be made when something else could not. */
+function discard(...parts: (Memfd | [number, number] | number)[]): void {
+  for (const part of parts) {
+    if (typeof part === 'number') continue
+    if (Array.isArray(part)) for (const end of part) close(end)
+    else part.close()
+  }
 }

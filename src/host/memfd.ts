@@ -49,9 +49,12 @@ export function mapFile(fd: number, length: number, writable: boolean): SharedFi
   return address
 }
 
-/** Zeroed memory that can neither shrink nor grow: a mapper never meets SIGBUS. */
-export function sealedMemfd(name: string, length: number): Memfd | number {
-  const fd = createMemfd({ name, length, seals: F_SEAL_SHRINK | F_SEAL_GROW })
+/**
+ * Zeroed memory that can neither shrink nor grow: a mapper never meets SIGBUS. With F_SEAL_SEAL as
+ * `seals` nobody who gets the descriptor can forbid the others to map it.
+ */
+export function sealedMemfd(name: string, length: number, seals = 0): Memfd | number {
+  const fd = createMemfd({ name, length, seals: F_SEAL_SHRINK | F_SEAL_GROW | seals })
   return fd < 0 ? fd : mapFile(fd, length, true)
 }
 
