@@ -1,3 +1,6 @@
+import { readdirSync } from 'node:fs'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { isRealDomid } from '../abi/domid.ts'
 import type { Domain } from '../kernel/domain.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
@@ -8,7 +11,13 @@ import type { Server } from './server.ts'
 export type Order =
   | { readonly order: 'status' }
   | { readonly order: 'stop' }
-  | { readonly order: 'domain'; readonly domid?: number; readonly kernel?: ProfileName }
+  | {
+      readonly order: 'domain'
+      readonly domid?: number
+      readonly kernel?: ProfileName
+      /** It stays without a process; otherwise it goes with its last one. */
+      readonly stays?: boolean
+    }
   | { readonly order: 'destroy'; readonly domid: number }
   | {
       readonly order: 'set'
@@ -18,6 +27,7 @@ export type Order =
     }
   | { readonly order: 'advance'; readonly ms: number }
   | { readonly order: 'leftovers' }
+  | { readonly order: 'usage' }
 
 /** A domain of a host, as `interdom host status --json` shows it. */
 export interface DomainStatus {
@@ -37,11 +47,28 @@ export interface HostStatus {
   readonly domains: readonly DomainStatus[]
 }
 
+/** What a host itself takes of its machine, after a garbage collection. */
+export interface HostUsage {
+  readonly descriptors: number
+  /** Bytes of JavaScript objects. */
+  readonly heapUsed: number
+  readonly chunks: number
+  readonly ports: number
+}
+
 /** The answer to an order: what was asked for, or one sentence that says what was wrong. */
 export type OrderAnswer = { readonly ok: unknown } | { readonly error: string }
 
 /** Carries out an order. What it is given may be any JSON at all. */
 export function administer(server: Server, request: unknown): OrderAnswer {
+  try {
+    return carryOut(server, request)
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+function carryOut(server: Server, request: unknown): OrderAnswer {
   if (typeof request !== 'object' || request === null) return { error: 'an order is an object' }
   const order = request as Record<string, unknown>
   switch (order['order']) {
@@ -62,6 +89,8 @@ export function administer(server: Server, request: unknown): OrderAnswer {
       return advance(server, order['ms'])
     case 'leftovers':
       return { ok: server.machine.leftovers() }
+    case 'usage':
+      return { ok: usageOf(server) }
     default:
       return { error: `unknown order ${JSON.stringify(order['order'])}` }
   }
@@ -77,6 +106,17 @@ function statusOf(server: Server): HostStatus {
   }))
   const { directory, kernel, clock } = server.options
   return { pid: process.pid, directory, kernel, clock, domains }
+}
+
+function usageOf(server: Server): HostUsage {
+  setFlagsFromString('--expose-gc')
+  ;(runInNewContext('gc') as () => void)()
+  return {
+    descriptors: readdirSync('/proc/self/fd').length,
+    heapUsed: process.memoryUsage().heapUsed,
+    chunks: server.chunks.size,
+    ports: server.links.size,
+  }
 }
 
 function withDomid(
@@ -95,7 +135,7 @@ function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer
   if (kernel !== undefined && !isProfileName(kernel)) {
     return { error: `no kernel ${JSON.stringify(kernel)}; there are ${PROFILE_NAMES.join(', ')}` }
   }
-  const options = kernel === undefined ? {} : { kernel }
+  const options = { stays: order['stays'] === true, ...(kernel === undefined ? {} : { kernel }) }
   if (order['domid'] === undefined) return { ok: server.domain(undefined, options).domid }
   return withDomid(order, domid => ({ ok: server.domain(domid, options).domid }))
 }

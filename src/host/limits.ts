@@ -20,3 +20,9 @@ export const SOCKET_PATH_MAX = 107
 export const LOOP_EVENTS_MAX = 64
 /** Calls that may wait at a client for the next one; then they are sent by themselves. */
 export const QUEUED_CALLS_MAX = 64
+/** Chunks without a page in use that wait for their granter's next grant. */
+export const EMPTY_CHUNKS_MAX = 8
+/** Dropped clients of which one second's log tells; the others are counted. */
+export const LOG_LINES_PER_SECOND = 10
+/** Connections of one domain: each holds two descriptors of the host. */
+export const SESSIONS_PER_DOMAIN_MAX = 1024

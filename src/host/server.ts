@@ -1,4 +1,4 @@
-import { existsSync, unlinkSync, writeSync } from 'node:fs'
+import { existsSync, unlinkSync } from 'node:fs'
 import { ERRNO } from '../abi/errno.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { ManualClock } from '../base/clock.ts'
@@ -7,14 +7,15 @@ import type { Domain } from '../kernel/domain.ts'
 import { Machine } from '../kernel/machine.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
 import { store } from '../memory/atomics.ts'
-import { close } from '../native/files.ts'
+import { close, O_RDONLY, open } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
 import { MSG_DONTWAIT } from '../native/sockets.ts'
 import { EpollEvents, epoll, epollAdd, epollDelete, POLLIN } from '../native/waiting.ts'
 import { administer } from './administration.ts'
 import { ChunkStore } from './chunk-store.ts'
 import { controlPath, domainPath } from './directory.ts'
-import { LOOP_EVENTS_MAX } from './limits.ts'
+import { HostLog } from './host-log.ts'
+import { LOOP_EVENTS_MAX, SESSIONS_PER_DOMAIN_MAX } from './limits.ts'
 import { Links } from './links.ts'
 import { type Memfd, readOnlyMemfd } from './memfd.ts'
 import { type Received, receiveFramed, sendFramed } from './message-socket.ts'
@@ -55,6 +56,12 @@ export class Server {
   readonly #lifelines = new Map<number, number>()
   readonly #startedAt = performance.now()
   #idleSince = performance.now()
+  /** Domains of first use without a process: they go when nothing of theirs is mapped. */
+  readonly #leaving = new Set<Domain>()
+  readonly #staying = new WeakSet<Domain>()
+  readonly #log = new HostLog()
+  /** Let go when descriptors run out, so that whoever knocks can be turned away. */
+  #spareFd = open('/dev/null', O_RDONLY)
   #isStopping = false
 
   constructor(options: ServerOptions) {
@@ -75,11 +82,21 @@ export class Server {
     const events = new EpollEvents(LOOP_EVENTS_MAX)
     while (!this.#isStopping) {
       const count = events.wait(this.#epoll, this.#timeout())
-      this.#tick()
-      for (let i = 0; i < count; i++) this.#handlers.get(events.data(i))?.()
+      this.#guarded(() => this.#tick())
+      for (let i = 0; i < count; i++) this.#guarded(this.#handlers.get(events.data(i)))
+      for (const domain of this.#leaving) this.#guarded(() => this.#leave(domain))
       if (this.#isIdleForLong()) this.stop()
     }
     this.#close()
+  }
+
+  /** One client's doing never ends the host for the others. */
+  #guarded(handler: (() => void) | undefined): void {
+    try {
+      handler?.()
+    } catch (error) {
+      this.#log.say('failed', error)
+    }
   }
 
   /** A page that clients may read: u32 gntdev.limit. */
@@ -103,10 +120,19 @@ export class Server {
     this.#isStopping = true
   }
 
-  /** The domain and its socket, made on first use. */
-  domain(domid: number | undefined, options: { kernel?: ProfileName } = {}): Domain {
+  /** The domain and its socket, made on first use: then it goes with its last process. */
+  domain(
+    domid: number | undefined,
+    options: { kernel?: ProfileName; stays?: boolean } = {},
+  ): Domain {
     const existing = domid === undefined ? undefined : this.machine.domain(domid)
-    if (existing && !existing.isDying) return existing
+    if (existing?.isDying) {
+      throw new Error(`domain ${domid} was destroyed, and others still map pages of it`)
+    }
+    if (existing) {
+      if (options.stays) this.#staying.add(existing)
+      return existing
+    }
     const domain = this.machine.createDomain({
       ...(domid === undefined ? {} : { domid }),
       profile: options.kernel ?? this.options.kernel,
@@ -114,6 +140,7 @@ export class Server {
     })
     const socket = this.#listen(domainPath(this.options.directory, domain.domid), () => domain)
     this.#listeners.set(domain.domid, socket)
+    if (options.stays || domid === undefined) this.#staying.add(domain)
     return domain
   }
 
@@ -122,6 +149,7 @@ export class Server {
     const domain = this.machine.domain(domid)
     if (!domain) return false
     this.machine.destroyDomain(domid)
+    this.#leaving.delete(domain)
     this.#limits.get(domain)?.close()
     this.#limits.delete(domain)
     for (const [socket, session] of this.sessions) {
@@ -139,8 +167,9 @@ export class Server {
       if (result < 0) throw new XenError(result, 'listen', { path })
     }
     this.#watch(socket, () => {
-      for (;;) {
+      for (let i = 0; i < LOOP_EVENTS_MAX; i++) {
         const client = sockets.accept(socket, sockets.SOCK_NONBLOCK)
+        if (client === -ERRNO.EMFILE) this.#turnAway(socket)
         if (client < 0) return
         const owner = domain()
         if (owner) this.#admit(client, owner)
@@ -148,6 +177,24 @@ export class Server {
       }
     })
     return socket
+  }
+
+  /** Without this the socket would stay readable, and the loop spin on it. */
+  #turnAway(socket: number): void {
+    close(this.#spareFd)
+    const client = sockets.accept(socket, sockets.SOCK_NONBLOCK)
+    if (client >= 0) close(client)
+    this.#spareFd = open('/dev/null', O_RDONLY)
+    this.#log.say('turned away', 'the host has no descriptor left (RLIMIT_NOFILE)')
+  }
+
+  /** A domain of first use goes with its last process, once nobody maps a page of it. */
+  #leave(domain: Domain): void {
+    // Whoever is at the door keeps it.
+    this.#handlers.get(this.#listeners.get(domain.domid) ?? -1)?.()
+    const isNeeded = domain.processes.size > 0 || this.#staying.has(domain)
+    if (isNeeded || domain.isDying) this.#leaving.delete(domain)
+    else if (!domain.isMapped) this.destroy(domain.domid)
   }
 
   #unlisten(domid: number, socket: number): void {
@@ -161,6 +208,11 @@ export class Server {
     const peer = sockets.peerCredentials(client)
     if (typeof peer === 'number' || domain.isDying) {
       close(client)
+      return
+    }
+    if (domain.processes.size >= SESSIONS_PER_DOMAIN_MAX) {
+      close(client)
+      this.#log.say('turned away', `domain ${domain.domid} has ${domain.processes.size} processes`)
       return
     }
     const session = new Session(this, domain, peer.pid)
@@ -200,9 +252,7 @@ export class Server {
       if (!this.#reply(client, header, handle(header.op, body))) this.#drop(client)
     } catch (error) {
       this.#drop(client)
-      const reason = error instanceof Error ? error.message : String(error)
-      // Not console: its lines wait for a turn of this thread's event loop, and there is none.
-      writeSync(2, `client dropped: ${reason}\n`)
+      this.#log.say('client dropped', error)
     }
   }
 
@@ -249,7 +299,8 @@ export class Server {
     const session = this.sessions.get(client)
     if (!session) return
     this.sessions.delete(client)
-    session.release()
+    this.#guarded(() => session.release())
+    if (!this.#staying.has(session.domain)) this.#leaving.add(session.domain)
     if (this.sessions.size === 0) this.#idleSince = performance.now()
   }
 
@@ -294,6 +345,7 @@ export class Server {
     if (existsSync(control)) unlinkSync(control)
     for (const fd of [...this.#handlers.keys()]) this.#unwatch(fd)
     this.chunks.close()
+    close(this.#spareFd)
     close(this.#epoll)
   }
 }

@@ -73,6 +73,11 @@ export class Domain implements GuestPorts {
     return this.#files
   }
 
+  /** Whether others still map pages that its processes left. */
+  get isMapped(): boolean {
+    return this.grantRefs.deferred.some(ref => this.xen.grants.pins(ref) > 0)
+  }
+
   createProcess(options: { pid: number }): Process {
     if (this.isDying) throw new Error(`domain ${this.domid} was destroyed`)
     const process = new Process(this, options.pid)
