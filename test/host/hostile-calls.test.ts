@@ -1,0 +1,194 @@
+import { describe, expect } from 'vitest'
+import { ERRNO } from '../../src/abi/errno.ts'
+import { encodeU32 } from '../../src/abi/evtchn.ts'
+import * as gntdev from '../../src/abi/gntdev.ts'
+import { PAGE_SIZE } from '../../src/abi/page.ts'
+import type { HostUsage } from '../../src/host/administration.ts'
+import { LINK_SLOTS, SESSIONS_PER_DOMAIN_MAX } from '../../src/host/limits.ts'
+import { mapFile } from '../../src/host/memfd.ts'
+import { giveOrder } from '../../src/host/orders.ts'
+import { BodyWriter, OP } from '../../src/host/wire.ts'
+import { addSeals, close, F_SEAL_FUTURE_WRITE, write } from '../../src/native/files.ts'
+import type { HostMachine } from '../../src/start-host.ts'
+import { test } from './machine-test.ts'
+import { ARGUMENT, RawClient } from './raw-client.ts'
+
+function usage(machine: HostMachine): HostUsage {
+  return giveOrder(machine.directory, { order: 'usage' }) as HostUsage
+}
+
+/** Domains 1 and 2, which stay while a test goes on. */
+async function neighbours(machine: HostMachine): Promise<Disposable> {
+  const one = await machine.connect({ domid: 1 })
+  const two = await machine.connect({ domid: 2 })
+  return {
+    [Symbol.dispose]: () => {
+      one.close()
+      two.close()
+    },
+  }
+}
+
+describe('calls that are well formed and meant badly', () => {
+  test('change the protection of 65,536 pages in one go', async ({ machine }) => {
+    using _ = await neighbours(machine)
+    using one = new RawClient(machine, 1)
+    using two = new RawClient(machine, 2)
+    const { refs } = one.alloc(one.open('gntalloc'), 2, 1024)
+    const many = Array.from({ length: 65_536 }, (_, i) => ({ domid: 1, ref: refs[i % 1024] ?? 0 }))
+    expect(two.map(two.open('gntdev'), many, 2 ** 40).result).toBe(0)
+    const request = new BodyWriter()
+      .u64(2 ** 40)
+      .u64(65_536 * PAGE_SIZE)
+      .u32(1)
+    const { result, body } = two.call(OP.protect, request)
+    expect(result).toBe(0)
+    expect(body.u32()).toBe(65_536)
+  })
+
+  test('get no more stores back than they sent memory, however often a page is copied to', async ({
+    machine,
+  }) => {
+    using _ = await neighbours(machine)
+    using one = new RawClient(machine, 1)
+    using two = new RawClient(machine, 2)
+    const [ref = 0] = one.alloc(one.open('gntalloc'), 2, 1).refs
+    const count = 100_000
+    const target = { address: 2 ** 32 }
+    const segment = {
+      source: { domid: 1, ref, offset: 0 },
+      dest: target,
+      len: PAGE_SIZE,
+      flags: gntdev.GRANT_COPY_SOURCE_GREF,
+    }
+    const segments = gntdev.encodeCopySegments(new Array(count).fill(segment))
+    const { result, body } = two.ioctl(
+      two.open('gntdev'),
+      gntdev.GNTDEV_GRANT_COPY,
+      gntdev.encodeGrantCopy(count, 2 ** 20),
+      [
+        { address: 2 ** 20, bytes: segments, writable: true },
+        { ...target, bytes: new Uint8Array(PAGE_SIZE).fill(7), writable: true },
+      ],
+    )
+    expect(result).toBe(0)
+    const written = new Map<number, Uint8Array>()
+    let bytes = 0
+    for (let left = body.u32(); left > 0; left--) {
+      const address = body.u64()
+      const piece = body.bytes()
+      written.set(address, piece)
+      bytes += piece.byteLength
+    }
+    expect(written.get(target.address)).toEqual(new Uint8Array(PAGE_SIZE))
+    expect(bytes).toBeLessThan(segments.byteLength + 2 ** 20)
+  })
+
+  test('hold no memory of the host by granting to ever other domains', async ({ machine }) => {
+    using _ = await neighbours(machine)
+    using one = new RawClient(machine, 1)
+    const device = one.open('gntalloc')
+    const before = usage(machine)
+    for (let domid = 100; domid < 400; domid++) {
+      for (const flags of [0, 1]) one.dealloc(device, one.alloc(device, domid, 1, flags).index, 1)
+    }
+    const { chunks, descriptors } = usage(machine)
+    expect(chunks - before.chunks).toBeLessThanOrEqual(8)
+    expect(descriptors - before.descriptors).toBeLessThanOrEqual(8)
+  })
+
+  test('leave no trace of large allocations', async ({ machine }) => {
+    using _ = await neighbours(machine)
+    using one = new RawClient(machine, 1)
+    const device = one.open('gntalloc')
+    const cycle = () => one.dealloc(device, one.alloc(device, 2, 1024).index, 1024)
+    for (let i = 0; i < 100; i++) cycle()
+    const before = usage(machine)
+    for (let i = 0; i < 2000; i++) cycle()
+    expect(usage(machine).heapUsed - before.heapUsed).toBeLessThan(64 * 1024)
+  })
+
+  test('book no map of more grants than they name, and leave the limit alone', async ({
+    machine,
+  }) => {
+    using _ = await neighbours(machine)
+    await machine.setLimit(2, 'gntdev.limit', 16)
+    using two = new RawClient(machine, 2)
+    const device = two.open('gntdev')
+    for (const count of [2 ** 29, 2 ** 32 - 1, 17]) {
+      using liar = new RawClient(machine, 2)
+      const argument = new Uint8Array(24)
+      argument.set(encodeU32(count))
+      const request = new BodyWriter().u32(liar.open('gntdev')).u64(0).bytes(argument)
+      expect(liar.call(OP.book, request).result).toBeLessThan(0)
+    }
+    const grants = new Array(17).fill({ domid: 1, ref: 8 })
+    const argument = gntdev.encodeMapGrantRef(grants)
+    expect(two.ioctl(device, gntdev.GNTDEV_MAP_GRANT_REF, argument).result).toBe(-ERRNO.EINVAL)
+  })
+
+  test('turn away whoever comes when a domain has all the processes it may have', async ({
+    machine,
+  }) => {
+    using one = await machine.connect({ domid: 1 })
+    using _two = await machine.connect({ domid: 2 })
+    const clients = Array.from(
+      { length: SESSIONS_PER_DOMAIN_MAX - 1 },
+      () => new RawClient(machine, 2),
+    )
+    const late = new RawClient(machine, 2)
+    expect(late.socket.isDead).toBe(true)
+    late.socket.close()
+    using page = one.share({ to: 2 })
+    expect(page.grants).toHaveLength(1)
+    for (const client of clients) client.socket.close()
+  })
+})
+
+describe('a sender that floods its inbox', () => {
+  test('reaches its own channel only', async ({ machine }) => {
+    using receiver = await machine.connect({ domid: 1 })
+    using friend = await machine.connect({ domid: 3 })
+    using _ = await machine.connect({ domid: 2 })
+    using foe = new RawClient(machine, 2)
+    using own = receiver.evtchn.bindUnbound({ to: 3 })
+    using theirs = receiver.evtchn.bindUnbound({ to: 2 })
+    using bell = friend.evtchn.bindInterdomain({ domid: 1, port: own.port })
+    const device = foe.open('evtchn')
+    const bound = foe.bindInterdomain(device, 1, theirs.port)
+    for (const fd of bound.fds) close(fd)
+    const { fds, result } = foe.call(OP.peer, new BodyWriter().u32(device).u32(bound.result))
+    expect(result).toBe(0)
+    const [pipe = -1, states = -1] = fds
+    const shared = mapFile(states, LINK_SLOTS * 4, true)
+    if (typeof shared === 'number') throw new Error(`mmap: ${shared}`)
+    const ports = new Uint32Array(1024)
+    for (let round = 0; round < 20; round++) {
+      shared.words.fill(round % 2 === 0 ? 0xffffffff : 1)
+      // Numbers of nobody, of the friend's port, and pieces of numbers, until the pipe is full.
+      ports.fill(round % 3 === 0 ? own.port : 0xdeadbeef)
+      while (write(pipe, new Uint8Array(ports.buffer, 0, 4093)) > 0);
+      bell.notify()
+      for await (const _ of own.events()) break
+    }
+    close(pipe)
+    shared.close()
+  })
+
+  test('cannot forbid the others to map what it was given', async ({ machine }) => {
+    using receiver = await machine.connect({ domid: 1 })
+    using page = receiver.share({ to: 2, writable: true })
+    using theirs = receiver.evtchn.bindUnbound({ to: 2 })
+    using _ = await machine.connect({ domid: 2 })
+    using foe = new RawClient(machine, 2)
+    const device = foe.open('evtchn')
+    const bound = foe.bindInterdomain(device, 1, theirs.port)
+    const peer = foe.call(OP.peer, new BodyWriter().u32(device).u32(bound.result))
+    const mapped = foe.map(foe.open('gntdev'), page.grants, ARGUMENT)
+    const chunk = foe.chunkOf(mapped)
+    for (const fd of [peer.fds[1], chunk.fds[0]]) {
+      expect(addSeals(fd ?? -1, F_SEAL_FUTURE_WRITE)).toBe(-ERRNO.EPERM)
+    }
+    for (const fd of [...bound.fds, ...peer.fds, ...chunk.fds]) close(fd)
+  })
+})
