@@ -16,6 +16,8 @@ export interface ErrorFacts {
   /** What it is set to, in `limitUnit`: `'pages in domain 3'`. */
   limitValue?: number
   limitUnit?: string
+  /** What the platform calls that limit: `'gntalloc.limit'`. */
+  knob?: string
   used?: number
   wanted?: number
   /** What to do about it: a command, a file, an option. */

@@ -5,7 +5,7 @@ import { ERRNO } from '../abi/errno.ts'
 import { XenError } from '../base/errors.ts'
 import type { HostStatus } from '../host/index.ts'
 import { PROFILE_NAMES, type ProfileName } from '../kernel/profiles.ts'
-import { domidArgument, reported, strict } from './usage.ts'
+import { domidArgument, reported, strict, wholeNumber } from './usage.ts'
 
 /** How long a host may take to go, and how often we look. */
 const STOP_TIMEOUT_MS = 5000
@@ -25,6 +25,7 @@ export function hostCommand(): Command {
     .addCommand(statusCommand())
     .addCommand(stopCommand())
     .addCommand(destroyCommand())
+    .addCommand(setCommand())
 }
 
 function withDirectory(command: Command): Command {
@@ -90,7 +91,22 @@ function destroyCommand(): Command {
     )
 }
 
-async function directoryOf({ dir }: HostFlags): Promise<string> {
+function setCommand(): Command {
+  return withDirectory(new Command('set'))
+    .description('change a limit of a domain while it runs; "interdom ls" shows them')
+    .argument('<domid>', 'the domain', domidArgument)
+    .argument('<limit>', 'gntalloc.limit, gntdev.limit, maxGrantFrames, …')
+    .argument('<value>', 'a whole number', wholeNumber)
+    .action((domid: number, limit: string, value: number, flags: HostFlags, command: Command) =>
+      reported(command, async () => {
+        const { giveOrder } = await import('../host/index.ts')
+        giveOrder(await directoryOf(flags), { order: 'set', domid, limit, value })
+        process.stdout.write(`domain ${domid}: ${limit} is ${value}\n`)
+      }),
+    )
+}
+
+export async function directoryOf({ dir }: HostFlags): Promise<string> {
   const { hostDirectory } = await import('../host/index.ts')
   return resolve(hostDirectory(dir))
 }

@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { demoCommand } from './demo.ts'
 import { doctorCommand } from './doctor.ts'
 import { hostCommand } from './host.ts'
+import { lsCommand } from './ls.ts'
 import { runCommand } from './run.ts'
 import { shellCommand } from './shell.ts'
 import { testbedCommand } from './testbed.ts'
@@ -16,6 +17,7 @@ export function createProgram(version: string): Command {
     .addCommand(demoCommand())
     .addCommand(shellCommand())
     .addCommand(hostCommand())
+    .addCommand(lsCommand())
     .addCommand(runCommand())
     .addCommand(doctorCommand())
     .addCommand(testbedCommand())

@@ -48,6 +48,11 @@ export function domidArgument(text: string): number {
   throw new InvalidArgumentError(`A domid is a number from 0 to ${DOMID_FIRST_RESERVED - 1}.`)
 }
 
+export function wholeNumber(text: string): number {
+  if (/^\d{1,10}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('A whole number from 0 up is wanted.')
+}
+
 export function platformArgument(text: string): PlatformName {
   if ((PLATFORM_NAMES as readonly string[]).includes(text)) return text as PlatformName
   throw new InvalidArgumentError(`A platform is one of ${PLATFORM_NAMES.join(', ')}.`)

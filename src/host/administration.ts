@@ -5,6 +5,7 @@ import { isRealDomid } from '../abi/domid.ts'
 import type { Domain } from '../kernel/domain.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
 import { isProfileName, PROFILE_NAMES } from '../kernel/profiles.ts'
+import { inspect } from './inspection.ts'
 import type { Server } from './server.ts'
 
 /** An order on the control socket: plain JSON, one object. */
@@ -27,6 +28,7 @@ export type Order =
     }
   | { readonly order: 'advance'; readonly ms: number }
   | { readonly order: 'leftovers' }
+  | { readonly order: 'inspect' }
   | { readonly order: 'usage' }
 
 /** A domain of a host, as `interdom host status --json` shows it. */
@@ -91,6 +93,8 @@ function carryOut(server: Server, request: unknown): OrderAnswer {
       return { ok: server.machine.leftovers() }
     case 'usage':
       return { ok: usageOf(server) }
+    case 'inspect':
+      return { ok: inspect(server.machine) }
     default:
       return { error: `unknown order ${JSON.stringify(order['order'])}` }
   }

@@ -26,3 +26,5 @@ export const EMPTY_CHUNKS_MAX = 8
 export const LOG_LINES_PER_SECOND = 10
 /** Connections of one domain: each holds two descriptors of the host. */
 export const SESSIONS_PER_DOMAIN_MAX = 1024
+/** Grants, mappings and ports of a domain that an inspection lists; it counts them all. */
+export const INSPECTED_MAX = 10_000

@@ -5,7 +5,7 @@ import { EVTCHN_BIND_STATIC } from '../abi/evtchn.ts'
 import { decodeAllocGref, decodeAllocGrefReply, GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
 import { decodeMapGrantRefIndex, GNTDEV_MAP_GRANT_REF } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import { ProtocolError } from '../base/errors.ts'
+import { type ErrorFacts, ProtocolError } from '../base/errors.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { GntallocFile } from '../kernel/gntalloc.ts'
@@ -333,8 +333,17 @@ export class Session {
   #explain(body: BodyReader): Answer {
     const fd = body.u32()
     body.end()
-    const facts = this.process.explain(fd)
+    const facts = this.#withCommand(this.process.explain(fd))
     return { result: 0, body: new BodyWriter().text(JSON.stringify(facts ?? null)).finish() }
+  }
+
+  /** On a host there is a command that turns the knob. */
+  #withCommand(facts: ErrorFacts | undefined): ErrorFacts | undefined {
+    if (facts?.knob === undefined) return facts
+    const needed = (facts.used ?? 0) + (facts.wanted ?? 0)
+    const value = Math.max((facts.limitValue ?? 0) * 2, needed, 1)
+    const command = `interdom host set ${this.domain.domid} ${facts.knob} ${value}`
+    return { ...facts, fix: `raise it with: ${command}` }
   }
 }
 

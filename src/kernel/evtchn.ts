@@ -204,6 +204,7 @@ export class EvtchnFile extends OpenFile {
         limit: 'highest port',
         limitValue: this.domain.limits.maxEventChannels,
         limitUnit: `in domain ${this.domain.domid}`,
+        knob: 'maxEventChannels',
         fix: 'raise max_event_channels of the domain',
       })
     }

@@ -69,6 +69,7 @@ export class GntallocFile extends OpenFile {
         limit: 'gntalloc limit',
         limitValue: limit,
         limitUnit: `pages in domain ${this.domain.domid}`,
+        knob: 'gntalloc.limit',
         used: grefs.pagesInUse,
         wanted: wanted.count,
         fix: `raise gntalloc.limit of domain ${this.domain.domid}`,
@@ -124,6 +125,7 @@ export class GntallocFile extends OpenFile {
       limit: 'grant table of',
       limitValue: this.domain.limits.maxGrantFrames,
       limitUnit: `frames of 512 refs in domain ${this.domain.domid}`,
+      knob: 'maxGrantFrames',
       wanted,
       fix: 'raise max_grant_frames of the domain',
     })

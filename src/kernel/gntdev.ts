@@ -76,6 +76,7 @@ export class GntdevFile extends OpenFile {
         limit: 'gntdev limit',
         limitValue: limit,
         limitUnit: `pages a call in domain ${this.domain.domid}`,
+        knob: 'gntdev.limit',
         wanted: count,
         fix: 'map in several calls, or raise gntdev.limit',
       })

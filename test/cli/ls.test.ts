@@ -1,0 +1,51 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { startHost } from '../../src/start-host.ts'
+
+const run = promisify(execFile)
+
+function interdom(...words: string[]): Promise<{ stdout: string; stderr: string }> {
+  return run(process.execPath, ['dist/cli/main.js', ...words])
+}
+
+test('ls says who grants, maps and has bound what, and how much of each limit is used', async () => {
+  await using machine = await startHost({ clock: 'manual' })
+  const one = await machine.connect({ domid: 1 })
+  const two = await machine.connect({ domid: 2 })
+  const page = one.share({ to: 2, writable: true })
+  const [grant] = page.grants
+  two.map(page.grants, { writable: true })
+  const bell = one.evtchn.bindUnbound({ to: 2 })
+  const { port } = two.evtchn.bindInterdomain({ domid: 1, port: bell.port })
+  one.evtchn.bindUnbound({ to: 3 })
+  const { stdout } = await interdom('ls', '--dir', machine.directory)
+  expect(stdout.split('\n')).toEqual(
+    expect.arrayContaining([
+      `domain 1  pv  linux-6.12  processes ${process.pid}`,
+      '  gntalloc.limit: 1 of 1024 pages',
+      `  grant ${grant?.ref} to domain 2, mapped, pid ${process.pid}`,
+      `  port ${bell.port} connected to port ${port} of domain 2`,
+      `  maps grant ${grant?.ref} of domain 1, writable`,
+    ]),
+  )
+  expect(stdout).toContain('waits for domain 3')
+  const seen = JSON.parse((await interdom('ls', '--json', '--dir', machine.directory)).stdout)
+  expect(seen).toMatchObject([{ domid: 1, counts: { grants: 1, mappings: 0, ports: 2 } }, {}])
+})
+
+test('host set changes a limit, and the error that it causes names that very command', async () => {
+  await using machine = await startHost()
+  const xen = await machine.connect({ domid: 3 })
+  await interdom('host', 'set', '--dir', machine.directory, '3', 'gntalloc.limit', '4')
+  expect(() => xen.share({ to: 1, pages: 5 })).toThrow(
+    'gntalloc limit 4 pages in domain 3, 0 in use, 5 wanted (domid 1); ' +
+      'raise it with: interdom host set 3 gntalloc.limit 8',
+  )
+  await expect(
+    interdom('host', 'set', '--dir', machine.directory, '3', 'nonsense', '4'),
+  ).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining('no limit "nonsense"') })
+  await expect(
+    interdom('host', 'set', '--dir', machine.directory, '3', 'gntalloc.limit', 'many'),
+  ).rejects.toMatchObject({ code: 2 })
+})
