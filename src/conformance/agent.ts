@@ -1,9 +1,9 @@
 import { ERRNO } from '../abi/errno.ts'
 import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import { type Address, type Device, isDevice, type Platform } from '../platform.ts'
-import type { Op, Reply, Request, RequestOf } from './puppet-protocol.ts'
+import type { Reply, Request, RequestOf, SeamOp } from './puppet-protocol.ts'
 
-type Handlers = { [O in Op]: (request: RequestOf<O>) => Reply | Promise<Reply> }
+type Handlers = { [O in SeamOp]: (request: RequestOf<O>) => Reply | Promise<Reply> }
 
 /** Performs requests on a platform: the inside of every puppet that is written in TypeScript. */
 export class Agent {
@@ -19,9 +19,10 @@ export class Agent {
   }
 
   async perform(request: Request): Promise<Reply> {
-    const handler = this.#handlers[request.op] as
-      | ((request: Request) => Reply | Promise<Reply>)
-      | undefined
+    const handlers = this.#handlers as Partial<
+      Record<string, (request: Request) => Reply | Promise<Reply>>
+    >
+    const handler = handlers[request.op]
     if (!handler) throw new Error(`no such request: ${String(request.op)}`)
     return handler(request)
   }

@@ -1,18 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createInterface } from 'node:readline'
+import type { Duplex } from 'node:stream'
+import { ForkedPuppet } from './forked-puppet.ts'
 import { Puppet } from './puppet.ts'
-import {
-  decodeLine,
-  encodeLine,
-  type Message,
-  PUPPET_PROTOCOL_VERSION,
-  type Reply,
-  type Request,
-} from './puppet-protocol.ts'
-
-/** How long a child may think about one request before it counts as hung. */
-const ANSWER_WITHIN_MS = 120_000
+import { PuppetLine } from './puppet-line.ts'
+import type { Reply, Request } from './puppet-protocol.ts'
+import { ok } from './verdict.ts'
 
 /** How a puppet in a process of its own is started. */
 export interface ChildPuppetOptions {
@@ -21,81 +14,63 @@ export interface ChildPuppetOptions {
   readonly env?: NodeJS.ProcessEnv
   /** Resolves once the kernel has released all that the dead process held. */
   readonly released?: (pid: number) => Promise<void>
+  /** How often it can be asked to fork: each child needs a line that is there from the start. */
+  readonly forks?: number
 }
 
-interface Pending {
-  resolve(reply: Reply): void
-  reject(error: Error): void
-}
+/** The first of the descriptors that are lines of forked children, behind the usual three. */
+const FIRST_LINE = 3
 
 /** A puppet in a process of its own, spoken to in lines (puppet-protocol.ts). */
 export class ChildPuppet extends Puppet {
   readonly pid: number
   readonly domid: number
   readonly #child: ChildProcess
+  readonly #line: PuppetLine
   readonly #released: ((pid: number) => Promise<void>) | undefined
-  readonly #pending: Map<number, Pending>
-  #lastId = 0
+  readonly #forks: Puppet[] = []
 
   /** Starts a child; resolves once it said hello. */
   static async start(options: ChildPuppetOptions): Promise<ChildPuppet> {
     const [program, ...args] = options.command
+    const forkLines = Array.from({ length: options.forks ?? 0 }, () => 'pipe' as const)
     const child = spawn(program, args, {
-      stdio: ['pipe', 'pipe', 'inherit'],
+      stdio: ['pipe', 'pipe', 'inherit', ...forkLines],
       env: options.env ?? process.env,
     })
-    const pending = new Map<number, Pending>()
-    const hello = await new Promise<Message>((resolve, reject) => {
-      child.once('error', reject)
-      child.once('exit', (code, signal) => {
-        const error = new Error(`the puppet died (${signal ?? `exit status ${code}`})`)
-        reject(error)
-        for (const one of pending.values()) one.reject(error)
-        pending.clear()
-      })
-      // A write to a child that just died is an EPIPE here; its exit tells the story better.
-      child.stdin.on('error', () => {})
-      createInterface({ input: child.stdout }).on('line', line => {
-        const message = decodeLine(line)
-        if ('hello' in message) resolve(message)
-        else settle(pending, message)
-      })
+    const [output, input, , ...unused] = child.stdio as unknown as [
+      Duplex,
+      Duplex,
+      null,
+      ...Duplex[],
+    ]
+    for (const stream of unused) stream.on('error', () => {})
+    const line = new PuppetLine({ input, output, kill: () => child.kill('SIGKILL') })
+    child.once('error', error => line.fail(error))
+    child.once('exit', (code, signal) => {
+      line.fail(new Error(`the puppet died (${signal ?? `exit status ${code}`})`))
     })
-    if (hello.hello !== PUPPET_PROTOCOL_VERSION) {
-      child.kill('SIGKILL')
-      throw new Error(`the puppet speaks version ${hello.hello}, ${PUPPET_PROTOCOL_VERSION} wanted`)
-    }
-    return new ChildPuppet(child, Number(hello.domid), pending, options.released)
+    const { domid } = await line.hello
+    return new ChildPuppet(child, Number(domid), line, options.released)
   }
 
   private constructor(
     child: ChildProcess,
     domid: number,
-    pending: Map<number, Pending>,
+    line: PuppetLine,
     released: ((pid: number) => Promise<void>) | undefined,
   ) {
     super()
     this.#child = child
     this.pid = child.pid ?? 0
     this.domid = domid
-    this.#pending = pending
+    this.#line = line
     this.#released = released
   }
 
   override async call(request: Request): Promise<Reply> {
     if (this.#isDead) throw new Error(`puppet ${this.pid} is dead`)
-    const id = ++this.#lastId
-    const patience = ANSWER_WITHIN_MS + (request.op === 'ready' ? request.timeoutMs : 0)
-    const reply = new Promise<Reply>((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject })
-    })
-    const watchdog = setTimeout(() => this.#child.kill('SIGKILL'), patience)
-    this.#child.stdin?.write(`${encodeLine({ id, ...request })}\n`)
-    try {
-      return await reply
-    } finally {
-      clearTimeout(watchdog)
-    }
+    return this.#line.call(request)
   }
 
   override async kill(): Promise<void> {
@@ -103,7 +78,23 @@ export class ChildPuppet extends Puppet {
   }
 
   override async exit(): Promise<void> {
-    await this.#end(() => this.#child.stdin?.write(`${encodeLine({ id: 0, op: 'exit' })}\n`))
+    await this.#end(() => this.#line.sendExit())
+  }
+
+  override async fork(): Promise<Puppet> {
+    const line = FIRST_LINE + this.#forks.length
+    const stream = this.#child.stdio[line] as Duplex | undefined
+    if (!stream) throw new Error(`this puppet can be forked ${this.#forks.length} times`)
+    const { result: pid } = await ok(this.call({ op: 'fork', line }))
+    const forked = await ForkedPuppet.of(pid, stream)
+    this.#forks.push(forked)
+    return forked
+  }
+
+  /** Ends the process and all that it forked. */
+  async discard(): Promise<void> {
+    for (const forked of this.#forks) await forked.kill()
+    await this.kill()
   }
 
   get #isDead(): boolean {
@@ -117,13 +108,4 @@ export class ChildPuppet extends Puppet {
     await gone
     await this.#released?.(this.pid)
   }
-}
-
-/** Hands a reply to the call that waits for it. */
-function settle(pending: Map<number, Pending>, message: Message): void {
-  const { id, error, ...reply } = message
-  const one = pending.get(Number(id))
-  pending.delete(Number(id))
-  if (typeof error === 'string') one?.reject(new Error(`puppet: ${error}`))
-  else one?.resolve(reply as unknown as Reply)
 }

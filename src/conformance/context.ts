@@ -49,6 +49,15 @@ export class CaseContext {
     return this.#rig.disposable()
   }
 
+  /**
+   * A process that the case may kill and that can do more than the seam says; only in a case for
+   * `fork`, `signal`, `fault` or `remap`.
+   */
+  able(): Promise<Puppet> {
+    if (!this.#rig.able) throw new Error(`${this.#rig.name} has no such puppet`)
+    return this.#rig.able()
+  }
+
   /** A second domain; only in a case for `two-domains`. */
   otherDomain(): Promise<RigDomain> {
     if (!this.#rig.otherDomain) throw new Error(`${this.#rig.name} has no second domain`)
@@ -117,7 +126,10 @@ export class CaseContext {
   async #open(name: DeviceName, options: OpenedOptions): Promise<OpenedFacts> {
     const puppet = options.on ?? (await this.puppet())
     const fd = await ok(
-      puppet.open(name, { access: options.access ?? 'readwrite', nonblock: true }),
+      puppet.open(name, {
+        access: options.access ?? 'readwrite',
+        nonblock: !options.blocking,
+      }),
     )
     const { domid, watchdogMs } = this.#rig
     return { puppet, fd, name, domid, watchdogMs, settle: ms => this.#rig.settle(ms) }

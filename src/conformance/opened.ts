@@ -11,6 +11,8 @@ import { ok } from './verdict.ts'
 export interface OpenedOptions {
   readonly on?: Puppet
   readonly access?: Access
+  /** Lets a read wait. */
+  readonly blocking?: boolean
 }
 
 /** How a case maps: shared, readable and writable unless it says otherwise. */
@@ -83,6 +85,12 @@ export class Opened {
 
   close(): Promise<void> {
     return this.puppet.close(this.fd)
+  }
+
+  /** The same descriptor in a forked child, which inherited it. */
+  in(child: Puppet): this {
+    const Same = this.constructor as new (facts: OpenedFacts) => this
+    return new Same({ ...this.facts, puppet: child })
   }
 
   /** The number of a second descriptor of the same open file; asserts success. */

@@ -51,7 +51,7 @@ export class PuppetPool {
     }
     const disposables = this.#disposables
     this.#disposables = []
-    for (const puppet of disposables) await puppet.kill()
+    for (const puppet of disposables) await puppet.discard()
     if (problems.length > 0) throw problems[0]
   }
 
@@ -61,6 +61,6 @@ export class PuppetPool {
     const all = [...this.#kept.splice(0), ...this.#disposables.splice(0)]
     this.#spare = undefined
     all.push(await spare?.catch(() => undefined))
-    await Promise.allSettled(all.map(puppet => puppet?.kill()))
+    await Promise.allSettled(all.map(puppet => puppet?.discard()))
   }
 }

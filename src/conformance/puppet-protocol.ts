@@ -24,6 +24,22 @@
  *   the cleaning up to the kernel. The end of standard input is an exit too.
  * - What is no answer of a kernel (a request that makes no sense, a RangeError of the seam) is
  *   {"id":4,"error":"words"}: a bug of the case.
+ *
+ * A puppet in C (testbed/puppet.c) can do more, where a platform is nothing but the kernel:
+ *
+ *     -> {"id":5,"op":"peek","address":4096,"length":1}
+ *     <- {"id":5,"result":-14,"signal":"SIGSEGV"}              what an access ended in
+ *     -> {"id":6,"op":"syscall","name":"lseek","args":[3,0,0]}
+ *     <- {"id":6,"result":-29}
+ *     -> {"id":7,"op":"fork","line":3}
+ *     <- {"id":7,"result":4712}                                the child says hello on its line
+ *
+ * - `syscall` makes any of {@link SystemCall}; what it points to is made by `alloc` and `poke`. A
+ *   reset does not know what it did.
+ * - `fork`: `line` is a descriptor of the puppet, a socket that it was started with. The child
+ *   takes its requests from there and answers there, in place of its standard input and output.
+ * - `signals` answers how many SIGIO came since it was last asked. A SIGALRM does nothing but to
+ *   interrupt a call.
  */
 import type { DeviceName } from '../abi/devices.ts'
 import type { Access, Address, MmapOptions, Readiness, Result } from '../platform.ts'
@@ -31,8 +47,35 @@ import type { Access, Address, MmapOptions, Readiness, Result } from '../platfor
 /** Raised whenever a puppet of the other side would misunderstand. */
 export const PUPPET_PROTOCOL_VERSION = 1
 
+/** A system call that the seam does not have; the names are those of Linux. */
+export type SystemCall =
+  | 'epoll_create1'
+  | 'epoll_ctl'
+  | 'epoll_pwait'
+  | 'fcntl'
+  | 'futex'
+  | 'lseek'
+  | 'madvise'
+  | 'mlock'
+  | 'mremap'
+  | 'msync'
+  | 'pipe2'
+  | 'process_vm_readv'
+  | 'read'
+  | 'setitimer'
+  | 'write'
+
+/** What only a puppet of the capabilities `fork`, `signal`, `fault` and `remap` can do. */
+type AbleRequest =
+  | { op: 'syscall'; name: SystemCall; args: readonly number[] }
+  | { op: 'fork'; line: number }
+  | { op: 'signals' }
+
+/** What a puppet is asked to do. */
+export type Request = SeamRequest | AbleRequest
+
 /** A seam call, as a puppet is told to make it. */
-export type Request =
+export type SeamRequest =
   | { op: 'open'; device: DeviceName; access: Access; nonblock: boolean }
   /** Exactly one of `bytes` and `address`, or neither for a call without an argument. */
   | { op: 'ioctl'; fd: number; number: number; bytes?: Uint8Array; address?: Address }
@@ -51,14 +94,19 @@ export type Request =
   | { op: 'reset' }
   | { op: 'exit' }
 
-export type Op = Request['op']
-export type RequestOf<O extends Op> = Extract<Request, { op: O }>
+export type SeamOp = SeamRequest['op']
+export type RequestOf<O extends SeamOp> = Extract<SeamRequest, { op: O }>
+
+/** The signals that an access to memory can end in. */
+export type Fault = 'SIGSEGV' | 'SIGBUS'
 
 /** What a puppet answers to a request. */
 export interface Reply {
   result: Result
   bytes?: Uint8Array
   readiness?: Readiness
+  /** Of a peek or poke that a puppet survived. */
+  signal?: Fault
 }
 
 /** A message as its line, without the newline. */

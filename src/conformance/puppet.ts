@@ -1,6 +1,6 @@
 import type { DeviceName } from '../abi/devices.ts'
 import type { Address, MmapOptions, OpenOptions, Readiness, Result } from '../platform.ts'
-import type { Reply, Request } from './puppet-protocol.ts'
+import type { Fault, Reply, Request, SystemCall } from './puppet-protocol.ts'
 
 /** What ioctl answered, and its argument as the driver left it. */
 export interface IoctlAnswer {
@@ -85,11 +85,41 @@ export abstract class Puppet {
   }
 
   async peek(address: Address, length: number): Promise<Uint8Array> {
-    return (await this.call({ op: 'peek', address, length })).bytes ?? new Uint8Array()
+    const { bytes, signal } = await this.call({ op: 'peek', address, length })
+    if (signal) throw new Error(`${signal} at ${address}, where something was to be read`)
+    return bytes ?? new Uint8Array()
   }
 
   async poke(address: Address, bytes: Uint8Array): Promise<void> {
-    await this.call({ op: 'poke', address, bytes })
+    const { signal } = await this.call({ op: 'poke', address, bytes })
+    if (signal) throw new Error(`${signal} at ${address}, where something was to be stored`)
+  }
+
+  /** The byte at an address, or the signal that loading it ends in; needs `fault`. */
+  async load(address: Address): Promise<number | Fault> {
+    const { bytes, signal } = await this.call({ op: 'peek', address, length: 1 })
+    return signal ?? bytes?.[0] ?? Number.NaN
+  }
+
+  /** What storing a byte ends in; needs `fault`. */
+  async store(address: Address, byte: number): Promise<'stored' | Fault> {
+    const bytes = Uint8Array.of(byte)
+    return (await this.call({ op: 'poke', address, bytes })).signal ?? 'stored'
+  }
+
+  /** A system call beyond the seam; needs `remap` or `signal`. */
+  async syscall(name: SystemCall, ...args: readonly number[]): Promise<Result> {
+    return (await this.call({ op: 'syscall', name, args })).result
+  }
+
+  /** How many SIGIO came since this was last asked; needs `signal`. */
+  async signals(): Promise<number> {
+    return (await this.call({ op: 'signals' })).result
+  }
+
+  /** A child, a puppet too, that has what this one has now; needs `fork`. */
+  fork(): Promise<Puppet> {
+    throw new Error('this puppet cannot fork')
   }
 
   /** Unmaps and closes everything, so that the puppet serves the next case. */

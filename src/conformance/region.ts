@@ -2,6 +2,7 @@ import { PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { Address, Result } from '../platform.ts'
 import type { Puppet } from './puppet.ts'
+import type { Fault } from './puppet-protocol.ts'
 
 /** Pages in the address space of a puppet: a mapping of a device, or plain memory. */
 export class Region {
@@ -36,6 +37,26 @@ export class Region {
 
   async storeBytes(offset: number, bytes: Uint8Array): Promise<void> {
     await this.puppet.poke(this.address + offset, bytes)
+  }
+
+  /** The byte, or the signal that loading it ends in; needs `fault`. */
+  load(offset: number): Promise<number | Fault> {
+    return this.puppet.load(this.address + offset)
+  }
+
+  /** What storing a byte ends in; needs `fault`. */
+  tryStore(offset: number, byte: number): Promise<'stored' | Fault> {
+    return this.puppet.store(this.address + offset, byte)
+  }
+
+  /** The same addresses in a forked child, which may have inherited what is there. */
+  in(child: Puppet): Region {
+    return new Region(child, this.address, this.pages)
+  }
+
+  /** The same pages at the address where mremap put them. */
+  at(address: Address, pages: number = this.pages): Region {
+    return new Region(this.puppet, address, pages)
   }
 
   munmap(): Promise<Result> {

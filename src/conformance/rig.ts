@@ -27,6 +27,11 @@ export interface Rig {
   puppet(n: number): Promise<Puppet>
   /** A puppet of this case alone, which may be killed. */
   disposable(): Promise<Puppet>
+  /**
+   * A puppet of this case alone that forks, survives faults, is interrupted by signals and makes
+   * calls beyond the seam; where the rig has the capability for it.
+   */
+  able?(): Promise<Puppet>
   /** A new domain; where the rig has the capability `two-domains`. */
   otherDomain?(): Promise<RigDomain>
   getLimit(name: LimitName): Promise<number>

@@ -6,6 +6,7 @@ import { encodeAllocGref, GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
 import { entryPoint } from '../base/entry-point.ts'
 import { linux } from '../linux/linux.ts'
 import type { Capability, LimitName, Platform } from '../platform.ts'
+import { C_PUPPET_VARIABLE, startCPuppet } from './c-puppet.ts'
 import { ChildPuppet } from './child-puppet.ts'
 import { LocalPuppet } from './local-puppet.ts'
 import type { Puppet } from './puppet.ts'
@@ -19,6 +20,9 @@ const WATCHDOG_MS = 20_000
 const PUPPET_MAIN = fileURLToPath(entryPoint(import.meta.url, './puppet-main.js'))
 const PUPPET_PLATFORM = entryPoint(import.meta.url, './linux-puppet.js').href
 
+/** What the puppet in C brings. */
+const ABILITIES: readonly Capability[] = ['fork', 'signal', 'fault', 'remap']
+
 const PARAMETERS: Readonly<Record<LimitName, string>> = {
   'gntalloc.limit': '/sys/module/xen_gntalloc/parameters/limit',
   'gntdev.limit': '/sys/module/xen_gntdev/parameters/limit',
@@ -31,12 +35,12 @@ export async function createXenRig(profile?: ProfileName): Promise<Rig> {
   if (profile && profile !== here) {
     throw new Error(`this domain runs ${kernel}, which is compared as ${here}, not ${profile}`)
   }
-  const { INTERDOM_TESTBED_DOMID: domid } = process.env
+  const { INTERDOM_TESTBED_DOMID: domid, [C_PUPPET_VARIABLE]: cPuppet } = process.env
   const platform = linux(domid ? { domid: Number(domid) } : {})
   if (platform.kind !== 'pv') {
     throw new Error('the suite maps grants to its own domain, which destroys pages outside of PV')
   }
-  return new XenRig(kernel, here, platform)
+  return new XenRig(kernel, here, platform, cPuppet)
 }
 
 /** The profile whose kernel is nearest. */
@@ -55,12 +59,21 @@ class XenRig implements Rig {
   /** Puppet 0: a call is a system call of this process. */
   readonly #own: LocalPuppet
   readonly #pool = new PuppetPool({ start: () => this.#start() })
+  readonly #ablePool: PuppetPool | undefined
 
-  constructor(kernel: string, profile: ProfileName, platform: Platform) {
+  constructor(
+    kernel: string,
+    profile: ProfileName,
+    platform: Platform,
+    cPuppet: string | undefined,
+  ) {
     this.kernel = kernel
     this.profile = profile
     this.domid = platform.domid
-    this.capabilities = platform.capabilities
+    this.capabilities = new Set([...platform.capabilities, ...(cPuppet ? ABILITIES : [])])
+    this.#ablePool = cPuppet
+      ? new PuppetPool({ start: () => startCPuppet(cPuppet, platform.domid) })
+      : undefined
     this.#own = new LocalPuppet(platform, process.pid)
   }
 
@@ -70,6 +83,11 @@ class XenRig implements Rig {
 
   disposable(): Promise<Puppet> {
     return this.#pool.disposable()
+  }
+
+  able(): Promise<Puppet> {
+    if (!this.#ablePool) throw new Error(`${C_PUPPET_VARIABLE} does not name the puppet in C`)
+    return this.#ablePool.disposable()
   }
 
   async getLimit(name: LimitName): Promise<number> {
@@ -87,12 +105,14 @@ class XenRig implements Rig {
   async clean(): Promise<void> {
     await this.#own.reset()
     await this.#pool.reset()
+    await this.#ablePool?.reset()
     await this.#assertQuotaIsFree()
   }
 
   async close(): Promise<void> {
     await this.#own.reset()
     await this.#pool.close()
+    await this.#ablePool?.close()
   }
 
   /** A page that is still granted by a dead or closed descriptor counts: this much can be seen. */

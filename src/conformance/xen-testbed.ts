@@ -3,6 +3,7 @@ import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { type RunOptions, type RunResult, run } from '../testbed/run.ts'
+import { C_PUPPET_VARIABLE, compileCPuppet } from './c-puppet.ts'
 import type { ConformanceReport } from './report.ts'
 import { copyPackage } from './xen-payload.ts'
 
@@ -25,8 +26,10 @@ const DOM0_MEMORY = 1280
 const TAIL_LINES = 20
 
 /** What runs the suite in a domain that has this package as its payload. */
-export const SUITE_COMMAND =
-  'cd /payload && node dist/conformance/main.js --platform xen --json --progress'
+export const SUITE_COMMAND: string = [
+  `cd /payload && ${C_PUPPET_VARIABLE}=/payload/puppet`,
+  'node dist/conformance/main.js --platform xen --json --progress',
+].join(' ')
 
 /** Whether this process runs in a PV domain of Xen, where the suite can use the devices. */
 export function isPvDomain(): boolean {
@@ -57,6 +60,7 @@ export async function runWithPackage(
   const payload = await mkdtemp(join(tmpdir(), 'interdom-payload-'))
   try {
     await copyPackage(payload)
+    await compileCPuppet(payload)
     for (const file of files) await cp(file, join(payload, basename(file)))
     const result = await run({
       payload,

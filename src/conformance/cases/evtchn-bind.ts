@@ -164,7 +164,18 @@ const descriptors: readonly ConformanceCase[] = [
     await far.expectEvents(farPort)
   }),
 
-  defineCaseFor('fork', 255, 'a port outlives its descriptor in a forked child'),
+  defineCaseFor('fork', 255, 'a port outlives its descriptor in a forked child', async t => {
+    const on = await t.able()
+    const { near, port, far, farPort } = await t.channel(await t.evtchn({ on }))
+    const child = await on.fork()
+    await ok(near.in(child).notify(port))
+    await far.expectEvents(farPort)
+    await near.close()
+    const e = await t.evtchn()
+    await refused('EINVAL', e.bindInterdomain(farPort))
+    await child.exit()
+    assert.ok((await ok(e.bindInterdomain(farPort))) > 0)
+  }),
 
   defineCase(263, 'both ends of a channel may be bound on one descriptor', async t => {
     const e = await t.evtchn()

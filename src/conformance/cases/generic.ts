@@ -8,6 +8,7 @@ import { ioctlNumber } from '../../abi/ioctl.ts'
 import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
 import { NOWHERE } from '../nonsense.ts'
 import type { Opened } from '../opened.ts'
+import { Epoll, lseek } from '../system-calls.ts'
 import { ok, refused } from '../verdict.ts'
 
 /** A number that no driver knows, with a size of 0. */
@@ -69,7 +70,9 @@ export const generic: readonly ConformanceCase[] = [
     await refused('ENODEV', (await t.evtchn()).mmap(0))
   }),
 
-  defineCaseFor('remap', 11, 'evtchn cannot seek: ESPIPE'),
+  defineCaseFor('remap', 11, 'evtchn cannot seek: ESPIPE', async t => {
+    await refused('ESPIPE', lseek(await t.evtchn({ on: await t.able() }), 0))
+  }),
 
   defineCase(12, 'every ioctl answers EFAULT to an address where nothing is', async t => {
     await efaultOnNowhere(await t.gntalloc(), [
@@ -99,5 +102,18 @@ export const generic: readonly ConformanceCase[] = [
     assert.ok((await ok(e.bindUnbound())) > 0)
   }),
 
-  defineCaseFor('remap', 251, 'gntalloc and gntdev are always ready, and epoll refuses them'),
+  defineCaseFor(
+    'remap',
+    251,
+    'gntalloc and gntdev are always ready, and epoll refuses them',
+    async t => {
+      const on = await t.able()
+      const epoll = await Epoll.create(on)
+      for (const device of [await t.gntalloc({ on }), await t.gntdev({ on })]) {
+        assert.deepEqual(await device.poll(), { in: true, out: true, err: false })
+        await refused('EPERM', epoll.addEdgeTriggered(device))
+      }
+      assert.equal(await epoll.addEdgeTriggered(await t.evtchn({ on })), 0)
+    },
+  ),
 ]

@@ -4,9 +4,20 @@ import {
   UNMAP_NOTIFY_CLEAR_BYTE as CLEAR_BYTE,
   UNMAP_NOTIFY_SEND_EVENT as SEND_EVENT,
 } from '../../abi/gntalloc.ts'
-import { MAP_POPULATE, MAP_SHARED, PROT_NONE, PROT_WRITE } from '../../abi/mman.ts'
+import { MAP_POPULATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE } from '../../abi/mman.ts'
 import { PAGE_SIZE } from '../../abi/page.ts'
+import { expectBuffer } from '../buffers.ts'
 import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
+import { PROT_RW } from '../region.ts'
+import {
+  futexWait,
+  MADV_DOFORK,
+  MADV_DONTFORK,
+  MADV_DONTNEED,
+  madvise,
+  move,
+  resize,
+} from '../system-calls.ts'
 import { ok, refused } from '../verdict.ts'
 
 const SMALL_LIMIT = 8
@@ -80,11 +91,62 @@ const mappings: readonly ConformanceCase[] = [
     assert.equal(await peer.byte(5), 0)
   }),
 
-  defineCaseFor('fault', 244, 'mprotect of a granted page does what it says'),
-  defineCaseFor('remap', 245, 'a granted page goes on at the address it was moved to'),
-  defineCaseFor('remap', 246, 'a shrunk mapping still holds all of its pages'),
-  defineCaseFor('remap', 247, 'a granted page is lost to its owner by MADV_DONTNEED'),
-  defineCaseFor('fork', 248, 'MADV_DONTFORK keeps a granted page from a child'),
+  defineCaseFor('fault', 244, 'mprotect of a granted page does what it says', async t => {
+    const { region } = await (await t.gntalloc({ on: await t.able() })).share()
+    assert.equal(await region.protect(PROT_READ), 0)
+    assert.equal(await region.tryStore(0, 1), 'SIGSEGV')
+    assert.equal(await region.protect(PROT_RW), 0)
+    assert.equal(await region.tryStore(0, 1), 'stored')
+    assert.equal(await region.protect(PROT_NONE), 0)
+    assert.equal(await region.load(0), 'SIGSEGV')
+  }),
+
+  defineCaseFor('remap', 245, 'a granted page goes on at the address it was moved to', async t => {
+    const on = await t.able()
+    const a = await t.gntalloc({ on })
+    const { index, grants, region } = await a.share()
+    const { region: peer } = await (await t.gntdev()).mapped(grants)
+    await region.store(0, 1)
+    const moved = await move(region, await t.memory(1, on))
+    assert.equal(await moved.byte(0), 1)
+    assert.equal(await region.load(0), 'SIGSEGV')
+    await moved.store(1, 2)
+    await peer.store(2, 3)
+    assert.deepEqual(await peer.bytes(0, 3), Uint8Array.of(1, 2, 3))
+    assert.deepEqual(await moved.bytes(0, 3), Uint8Array.of(1, 2, 3))
+    assert.equal(await a.dealloc(index), 0)
+  }),
+
+  defineCaseFor('remap', 246, 'a shrunk mapping still holds all of its pages', async t => {
+    await t.setLimit('gntalloc.limit', 2)
+    const a = await t.gntalloc({ on: await t.able() })
+    const { index, region } = await a.share({ count: 2 })
+    await ok(a.dealloc(index, 2))
+    assert.equal(await resize(region, 1), region.address)
+    await refused('ENOSPC', a.alloc())
+    await ok(region.part(0, 1).munmap())
+    await ok(a.alloc({ count: 2 }))
+  }),
+
+  defineCaseFor('remap', 247, 'a granted page is lost to its owner by MADV_DONTNEED', async t => {
+    const { grants, region } = await (await t.gntalloc({ on: await t.able() })).share()
+    await region.store(0, 7)
+    assert.equal(await madvise(region, MADV_DONTNEED), 0)
+    assert.equal(await region.load(0), 'SIGBUS')
+    const { region: peer } = await (await t.gntdev()).mapped(grants)
+    assert.equal(await peer.byte(0), 7)
+  }),
+
+  defineCaseFor('fork', 248, 'MADV_DONTFORK keeps a granted page from a child', async t => {
+    const on = await t.able()
+    const { region } = await (await t.gntalloc({ on })).share()
+    await region.store(0, 7)
+    assert.equal(await madvise(region, MADV_DONTFORK), 0)
+    assert.equal(await region.in(await on.fork()).load(0), 'SIGSEGV')
+    assert.equal(await madvise(region, MADV_DOFORK), 0)
+    assert.equal(await region.in(await on.fork()).load(0), 7)
+  }),
+
   defineCaseFor('destructive', 249, 'one mapping may span two allocations'),
 
   defineCase(253, 'a descriptor opened for writing alone cannot be mapped: EACCES', async t => {
@@ -96,8 +158,16 @@ const mappings: readonly ConformanceCase[] = [
     await refused('EACCES', d.mmap(await d.mapAnything(), 1, { prot: PROT_WRITE }))
   }),
 
-  defineCaseFor('remap', 266, 'only a private futex works on a granted page'),
-  defineCaseFor('remap', 268, 'a granted page is a buffer as any, except for msync'),
+  defineCaseFor('remap', 266, 'only a private futex works on a granted page', async t => {
+    const { region } = await (await t.gntalloc({ on: await t.able() })).share()
+    await refused('EFAULT', futexWait(region, 'shared'))
+    await refused('ETIMEDOUT', futexWait(region, 'private'))
+  }),
+
+  defineCaseFor('remap', 268, 'a granted page is a buffer as any, except for msync', async t => {
+    const { region } = await (await t.gntalloc({ on: await t.able() })).share({ count: 2 })
+    await expectBuffer(region.part(0, 1), region.part(1, 1))
+  }),
 
   defineCase(284, 'a page can be mapped again, populated and without access', async t => {
     const a = await t.gntalloc()

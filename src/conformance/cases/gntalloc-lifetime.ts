@@ -191,5 +191,13 @@ export const gntallocLifetime: readonly ConformanceCase[] = [
     await ok(a.alloc({ count: SMALL_LIMIT }))
   }),
 
-  defineCaseFor('fork', 67, 'a forked child keeps the pages of a parent that exited'),
+  defineCaseFor('fork', 67, 'a forked child keeps the pages of a parent that exited', async t => {
+    const on = await t.able()
+    const { grants, region } = await (await t.gntalloc({ on })).share()
+    const theirs = region.in(await on.fork())
+    await on.exit()
+    await theirs.store(3, 7)
+    const { region: peer } = await (await t.gntdev()).mapped(grants)
+    assert.equal(await peer.byte(3), 7)
+  }),
 ]

@@ -4,6 +4,7 @@ import { MAP_PRIVATE, PROT_READ } from '../../abi/mman.ts'
 import { PAGE_SIZE } from '../../abi/page.ts'
 import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
 import { PROT_RW } from '../region.ts'
+import { resize } from '../system-calls.ts'
 import { ok, refused } from '../verdict.ts'
 
 export const gntallocMmap: readonly ConformanceCase[] = [
@@ -87,9 +88,17 @@ export const gntallocMmap: readonly ConformanceCase[] = [
     await refused('ENOENT', a.mmap(index))
   }),
 
-  defineCaseFor('remap', 43, 'a mapping cannot grow by mremap: EFAULT'),
+  defineCaseFor('remap', 43, 'a mapping cannot grow by mremap: EFAULT', async t => {
+    const { region } = await (await t.gntalloc({ on: await t.able() })).share()
+    await refused('EFAULT', resize(region, 2))
+  }),
 
-  defineCaseFor('fork', 44, 'a forked child writes the same page'),
+  defineCaseFor('fork', 44, 'a forked child writes the same page', async t => {
+    const on = await t.able()
+    const { region } = await (await t.gntalloc({ on })).share()
+    await region.in(await on.fork()).store(3, 7)
+    assert.equal(await region.byte(3), 7)
+  }),
 
   defineCase(45, 'a mapping outlives its descriptor', async t => {
     const a = await t.gntalloc()

@@ -217,7 +217,22 @@ const events: readonly ConformanceCase[] = [
     assert.equal(await region.byte(5), 0)
   }),
 
-  defineCaseFor('fork', 84, 'what a forked child inherited fires when the child exits'),
+  defineCaseFor('fork', 84, 'what a forked child inherited fires when the child exits', async t => {
+    const bell = await t.channel()
+    const on = await t.able()
+    const a = await t.gntalloc({ on })
+    const { index, grants } = await a.granted()
+    const { region } = await (await t.gntdev()).mapped(grants)
+    await region.store(5, 7)
+    await ok(a.setNotify(index + 5, BOTH, bell.port))
+    const child = await on.fork()
+    await on.exit()
+    await bell.expectSilence()
+    assert.equal(await region.byte(5), 7)
+    await child.exit()
+    await bell.expectOnce()
+    assert.equal(await region.byte(5), 0)
+  }),
 
   defineCase(88, 'close fires what was armed and never mapped', async t => {
     const bell = await t.channel()

@@ -6,6 +6,7 @@ import { PAGE_SIZE } from '../../abi/page.ts'
 import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
 import { NO_SUCH_DOMAIN, NO_SUCH_REF } from '../nonsense.ts'
 import { PROT_RW } from '../region.ts'
+import { resize } from '../system-calls.ts'
 import { ok, refused } from '../verdict.ts'
 
 /** Of one grant at once in PV: each takes two of the 128 pins of Xen's counter. */
@@ -93,11 +94,21 @@ const placing: readonly ConformanceCase[] = [
     await refused('EACCES', d.mmap(await d.mapAnything()))
   }),
 
-  defineCaseFor('remap', 125, 'a mapping of a grant cannot grow by mremap: EFAULT'),
+  defineCaseFor('remap', 125, 'a mapping of a grant cannot grow by mremap: EFAULT', async t => {
+    const { grants } = await (await t.gntalloc()).granted()
+    const { region } = await (await t.gntdev({ on: await t.able() })).mapped(grants)
+    await refused('EFAULT', resize(region, 2))
+  }),
 
   defineCaseFor('hvm', 126, 'in HVM a forked child inherits a mapping of a grant'),
 
-  defineCaseFor('fork', 127, 'in PV a forked child inherits no mapping of a grant'),
+  defineCaseFor('fork', 127, 'in PV a forked child inherits no mapping of a grant', async t => {
+    const { grants } = await (await t.gntalloc()).granted()
+    const on = await t.able()
+    const { region } = await (await t.gntdev({ on })).mapped(grants)
+    assert.equal(await region.in(await on.fork()).load(0), 'SIGSEGV')
+    assert.equal(await region.load(0), 0)
+  }),
 ]
 
 const refusals: readonly ConformanceCase[] = [
@@ -106,7 +117,20 @@ const refusals: readonly ConformanceCase[] = [
     await refused('EINVAL', (await t.gntdev()).tryMap(grants))
   }),
 
-  defineCaseFor('fault', 111, 'a store to a read-only grant mapped read-only is SIGSEGV'),
+  defineCaseFor(
+    'fault',
+    111,
+    'a store to a read-only grant mapped read-only is SIGSEGV',
+    async t => {
+      const { grants, region: ours } = await (await t.gntalloc()).share({ flags: 0 })
+      const d = await t.gntdev({ on: await t.able() })
+      const { region } = await d.mapped(grants, { prot: PROT_READ })
+      await ours.store(3, 7)
+      assert.equal(await region.load(3), 7)
+      assert.equal(await region.tryStore(3, 8), 'SIGSEGV')
+      assert.equal(await ours.byte(3), 7)
+    },
+  ),
 
   defineCase(112, 'a writable grant can be mapped read-only', async t => {
     const { grants, region: ours } = await (await t.gntalloc()).share()

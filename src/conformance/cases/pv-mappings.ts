@@ -4,13 +4,17 @@
  */
 import assert from 'node:assert/strict'
 import { UNMAP_NOTIFY_CLEAR_BYTE, UNMAP_NOTIFY_SEND_EVENT } from '../../abi/gntalloc.ts'
+import { MAP_PRIVATE, PROT_NONE, PROT_READ } from '../../abi/mman.ts'
 import { PAGE_SIZE } from '../../abi/page.ts'
+import { expectBuffer } from '../buffers.ts'
 import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
 import type { CaseContext } from '../context.ts'
 import type { Channel } from '../evtchn.ts'
 import type { Gntdev } from '../gntdev.ts'
 import { NO_SUCH_REF } from '../nonsense.ts'
+import type { Puppet } from '../puppet.ts'
 import { PROT_RW, type Region } from '../region.ts'
+import { futexWait, MADV_DONTNEED, madvise, move, resize } from '../system-calls.ts'
 import { ok, refused } from '../verdict.ts'
 
 interface Armed {
@@ -23,16 +27,28 @@ interface Armed {
   readonly bell: Channel
 }
 
-/** Pages of ours, mapped, the byte at `offset` of the map set to 7 and armed, with the event. */
-async function armed(t: CaseContext, pages: number, offset: number): Promise<Armed> {
+/**
+ * Pages of ours, mapped (by `on`), the byte at `offset` of the map set to 7 and armed, with the
+ * event.
+ */
+async function armed(t: CaseContext, pages: number, offset: number, on?: Puppet): Promise<Armed> {
   const bell = await t.channel()
   const { grants, region: owner } = await (await t.gntalloc()).share({ count: pages })
-  const d = await t.gntdev()
+  const d = await t.gntdev(on ? { on } : {})
   const { index, region } = await d.mapped(grants)
   await owner.store(offset, 7)
   const both = UNMAP_NOTIFY_CLEAR_BYTE | UNMAP_NOTIFY_SEND_EVENT
   await ok(d.setNotify(index + offset, both, bell.port))
   return { owner, d, index, region, bell }
+}
+
+/** A writable grant mapped with less than that loses its page when it is to be writable. */
+async function expectLostByProtect(t: CaseContext, prot: number): Promise<void> {
+  const { grants } = await (await t.gntalloc()).granted()
+  const { region } = await (await t.gntdev({ on: await t.able() })).mapped(grants, { prot })
+  assert.equal(await region.protect(PROT_RW), 0)
+  assert.equal(await region.load(0), 'SIGBUS')
+  assert.equal(await region.tryStore(0, 1), 'SIGBUS')
 }
 
 const replaced: readonly ConformanceCase[] = [
@@ -126,24 +142,155 @@ const protectedOrMoved: readonly ConformanceCase[] = [
     assert.equal(await owner.byte(0), 4)
   }),
 
-  defineCaseFor('remap', 267, 'only a private futex works on a mapped page'),
-  defineCaseFor('remap', 269, 'a mapped page is a buffer as any, except for msync'),
-  defineCaseFor('fault', 300, 'mprotect to another protection unmaps the pages for good'),
-  defineCaseFor('remap', 301, 'MADV_DONTNEED unmaps the pages'),
-  defineCaseFor('fault', 302, 'a mapping without access cannot be made accessible'),
-  defineCaseFor('fault', 303, 'a read-only mapping cannot be made writable'),
-  defineCaseFor('remap', 304, 'a moved mapping has lost its pages'),
-  defineCaseFor('remap', 305, 'a shrunk mapping keeps the pages that stay'),
+  defineCaseFor('remap', 267, 'only a private futex works on a mapped page', async t => {
+    const { grants } = await (await t.gntalloc()).granted()
+    const { region } = await (await t.gntdev({ on: await t.able() })).mapped(grants)
+    await refused('EFAULT', futexWait(region, 'shared'))
+    await refused('ETIMEDOUT', futexWait(region, 'private'))
+  }),
+
+  defineCaseFor('remap', 269, 'a mapped page is a buffer as any, except for msync', async t => {
+    const { grants } = await (await t.gntalloc()).granted({ count: 2 })
+    const { region } = await (await t.gntdev({ on: await t.able() })).mapped(grants)
+    await expectBuffer(region.part(0, 1), region.part(1, 1))
+  }),
+
+  defineCaseFor(
+    'fault',
+    300,
+    'mprotect to another protection unmaps the pages for good',
+    async t => {
+      const { owner, d, index, region, bell } = await armed(t, 1, 5, await t.able())
+      assert.equal(await region.protect(PROT_READ), 0)
+      assert.equal(await owner.byte(5), 0)
+      assert.equal(await region.load(0), 'SIGBUS')
+      assert.equal(await region.protect(PROT_RW), 0)
+      assert.equal(await region.tryStore(0, 1), 'SIGBUS')
+      await ok(region.munmap())
+      await bell.expectSilence()
+      await ok(d.unmap(index))
+      await bell.expectOnce()
+    },
+  ),
+
+  defineCaseFor('remap', 301, 'MADV_DONTNEED unmaps the pages', async t => {
+    const { owner, d, index, region, bell } = await armed(t, 1, 5, await t.able())
+    assert.equal(await madvise(region, MADV_DONTNEED), 0)
+    assert.equal(await owner.byte(5), 0)
+    assert.equal(await region.load(0), 'SIGBUS')
+    assert.equal(await region.munmap(), 0)
+    await bell.expectSilence()
+    await ok(d.unmap(index))
+    await bell.expectOnce()
+  }),
+
+  defineCaseFor('fault', 302, 'a mapping without access cannot be made accessible', async t => {
+    await expectLostByProtect(t, PROT_NONE)
+  }),
+
+  defineCaseFor('fault', 303, 'a read-only mapping cannot be made writable', async t => {
+    await expectLostByProtect(t, PROT_READ)
+  }),
+
+  defineCaseFor('remap', 304, 'a moved mapping has lost its pages', async t => {
+    const on = await t.able()
+    const { owner, d, index, region, bell } = await armed(t, 1, 5, on)
+    const moved = await move(region, await t.memory(1, on))
+    assert.equal(await owner.byte(5), 0)
+    assert.equal(await moved.load(0), 'SIGBUS')
+    assert.equal(await region.load(0), 'SIGSEGV')
+    await ok(moved.munmap())
+    await bell.expectSilence()
+    await ok(d.unmap(index))
+    await bell.expectOnce()
+  }),
+
+  defineCaseFor('remap', 305, 'a shrunk mapping keeps the pages that stay', async t => {
+    const { owner, d, index, region, bell } = await armed(t, 2, 5, await t.able())
+    assert.equal(await resize(region, 1), region.address)
+    assert.equal(await owner.byte(5), 7)
+    await region.store(6, 8)
+    assert.equal(await owner.byte(6), 8)
+    assert.equal(await region.load(PAGE_SIZE), 'SIGSEGV')
+    await ok(d.unmap(index, 2))
+    await bell.expectSilence()
+    await ok(region.part(0, 1).munmap())
+    await bell.expectOnce()
+    assert.equal(await owner.byte(5), 0)
+  }),
+
   defineCaseFor('destructive', 307, 'a byte armed before a read-only mapping is an oops'),
-  defineCaseFor('fault', 308, 'a private mapping made writable loses its page, or may not be'),
+  defineCaseFor(
+    'fault',
+    308,
+    'a private mapping made writable loses its page, or may not be',
+    async t => {
+      const { grants } = await (await t.gntalloc()).granted()
+      const d = await t.gntdev({ on: await t.able() })
+      const { region } = await d.mapped(grants, { flags: MAP_PRIVATE, prot: PROT_READ })
+      if (t.profile === 'linux-6.1') {
+        assert.equal(await region.protect(PROT_RW), 0)
+        assert.equal(await region.load(0), 'SIGBUS')
+      } else {
+        await refused('EACCES', region.protect(PROT_RW))
+        assert.equal(await region.load(0), 0)
+      }
+    },
+  ),
 ]
 
 const inherited: readonly ConformanceCase[] = [
-  defineCaseFor('fork', 273, 'the exit of a forked child fires nothing'),
-  defineCaseFor('fork', 274, 'the event waits for the descriptor of a forked child'),
-  defineCaseFor('fork', 275, 'a forked child may map an index of its parent'),
+  defineCaseFor('fork', 273, 'the exit of a forked child fires nothing', async t => {
+    const on = await t.able()
+    const { owner, region, bell } = await armed(t, 1, 5, on)
+    await (await on.fork()).exit()
+    await bell.expectSilence()
+    assert.equal(await owner.byte(5), 7)
+    await region.store(6, 8)
+    assert.equal(await owner.byte(6), 8)
+  }),
+
+  defineCaseFor('fork', 274, 'the event waits for the descriptor of a forked child', async t => {
+    const on = await t.able()
+    const { owner, d, region, bell } = await armed(t, 1, 5, on)
+    const child = await on.fork()
+    await ok(region.munmap())
+    assert.equal(await owner.byte(5), 0)
+    await d.close()
+    await bell.expectSilence()
+    await child.exit()
+    await bell.expectOnce()
+  }),
+
+  defineCaseFor('fork', 275, 'a forked child may map an index of its parent', async t => {
+    const { grants, region: owner } = await (await t.gntalloc()).share()
+    const on = await t.able()
+    const d = await t.gntdev({ on })
+    const { index } = await ok(d.map(grants))
+    const child = await on.fork()
+    const region = await d.in(child).region(index)
+    await region.store(3, 7)
+    assert.equal(await owner.byte(3), 7)
+    await child.exit()
+    await refused('EINVAL', d.mmap(index))
+    assert.equal(await d.unmap(index), 0)
+  }),
+
   defineCaseFor('destructive', 306, 'a foreign page given to a forked child hangs the kernel'),
-  defineCaseFor('fork', 309, 'a forked child may unmap a range that it did not inherit'),
+  defineCaseFor(
+    'fork',
+    309,
+    'a forked child may unmap a range that it did not inherit',
+    async t => {
+      const on = await t.able()
+      const { owner, region, bell } = await armed(t, 1, 5, on)
+      assert.equal(await region.in(await on.fork()).munmap(), 0)
+      await bell.expectSilence()
+      assert.equal(await owner.byte(5), 7)
+      await region.store(6, 8)
+      assert.equal(await owner.byte(6), 8)
+    },
+  ),
 ]
 
 export const pvMappings: readonly ConformanceCase[] = [
