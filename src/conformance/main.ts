@@ -2,6 +2,7 @@
 /** `npm run conformance -- --platform sim|host|xen [--profile P] [--json] [--only 13,20-30]` */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { TestbedError } from '../testbed/failure.ts'
+import { C_PUPPET_VARIABLE } from './c-puppet.ts'
 import { type ConformanceReport, lineOf, summaryOf } from './report.ts'
 import type { ProfileName } from './rig.ts'
 import { RIGS } from './rigs.ts'
@@ -96,6 +97,11 @@ function parse(argv: readonly string[]): Options | number {
     .option('--json', 'print one JSON document')
     .option('--progress', 'with --json: a line for each case on standard error')
     .option('--only <numbers>', 'run these cases: 13,14,20-30', selection)
+    .addHelpText(
+      'after',
+      `\nIn a domain of Xen, ${C_PUPPET_VARIABLE} names the compiled testbed/puppet.c, without ` +
+        'which\nthe cases of fork, signal, fault and remap are skipped.',
+    )
     .exitOverride()
   try {
     return command.parse(argv, { from: 'user' }).opts()
