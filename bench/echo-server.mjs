@@ -1,4 +1,4 @@
-/** `echo-server PATH`: the bare minimum that a host does: one blocking loop that answers messages. */
+/** `echo-server PATH`: the least that a host does, one blocking loop that answers messages. */
 import { receiveMessage, sendMessage } from '../dist/native/messages.js'
 import * as sockets from '../dist/native/sockets.js'
 import { EpollEvents, epoll, epollAdd, POLLIN } from '../dist/native/waiting.js'

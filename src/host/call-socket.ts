@@ -24,8 +24,8 @@ export interface Reply {
 
 /**
  * The socket of blocking round trips: one request, one reply, the only way that descriptors take.
- * A host that is gone, or silent for its timeout (CALL_TIMEOUT_MS), is gone for good: every later call
- * answers -EHOSTDOWN at once.
+ * A host that is gone, or silent for its timeout (CALL_TIMEOUT_MS), is gone for good: every later
+ * call answers -EHOSTDOWN at once.
  */
 export class CallSocket {
   readonly path: string
