@@ -24,6 +24,7 @@ export function hostCommand(): Command {
     .addCommand(startCommand())
     .addCommand(statusCommand())
     .addCommand(stopCommand())
+    .addCommand(createCommand())
     .addCommand(destroyCommand())
     .addCommand(setCommand())
 }
@@ -87,6 +88,26 @@ function destroyCommand(): Command {
         const { giveOrder } = await import('../host/index.ts')
         giveOrder(await directoryOf(flags), { order: 'destroy', domid })
         process.stdout.write(`destroyed domain ${domid}\n`)
+      }),
+    )
+}
+
+function createCommand(): Command {
+  return withDirectory(new Command('create'))
+    .description('make a domain that stays without processes; one made by first use does not')
+    .argument('<domid>', 'its number', domidArgument)
+    .addOption(new Option('--kernel <name>', 'whose behaviour it has').choices(PROFILE_NAMES))
+    .action((domid: number, flags: HostFlags, command: Command) =>
+      reported(command, async () => {
+        const { giveOrder } = await import('../host/index.ts')
+        const { kernel } = flags
+        giveOrder(await directoryOf(flags), {
+          order: 'domain',
+          domid,
+          stays: true,
+          ...(kernel && { kernel }),
+        })
+        process.stdout.write(`created domain ${domid}\n`)
       }),
     )
 }

@@ -34,6 +34,14 @@ test('ls says who grants, maps and has bound what, and how much of each limit is
   expect(seen).toMatchObject([{ domid: 1, counts: { grants: 1, mappings: 0, ports: 2 } }, {}])
 })
 
+test('host create makes a domain that stays without a process, of the kernel that was asked for', async () => {
+  await using machine = await startHost()
+  const words = ['host', 'create', '--dir', machine.directory, '--kernel', 'linux-6.1', '7']
+  await interdom(...words)
+  const { stdout } = await interdom('ls', '--dir', machine.directory)
+  expect(stdout).toContain('domain 7  pv  linux-6.1  no process')
+})
+
 test('host set changes a limit, and the error that it causes names that very command', async () => {
   await using machine = await startHost()
   const xen = await machine.connect({ domid: 3 })
