@@ -18,6 +18,8 @@ export type Order =
       readonly kernel?: ProfileName
       /** It stays without a process; otherwise it goes with its last one. */
       readonly stays?: boolean
+      /** The user whose processes it has, instead of the host's own; it stays. */
+      readonly uid?: number
     }
   | { readonly order: 'destroy'; readonly domid: number }
   | {
@@ -140,8 +142,16 @@ function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer
     return { error: `no kernel ${JSON.stringify(kernel)}; there are ${PROFILE_NAMES.join(', ')}` }
   }
   const options = { stays: order['stays'] === true, ...(kernel === undefined ? {} : { kernel }) }
-  if (order['domid'] === undefined) return { ok: server.domain(undefined, options).domid }
-  return withDomid(order, domid => ({ ok: server.domain(domid, options).domid }))
+  const { uid } = order
+  if (uid !== undefined && !(typeof uid === 'number' && Number.isInteger(uid) && uid >= 0)) {
+    return { error: `${JSON.stringify(uid)} is no uid` }
+  }
+  const make = (domid: number | undefined): OrderAnswer => {
+    const domain = server.domain(domid, options)
+    if (uid !== undefined) server.give(domain, uid)
+    return { ok: domain.domid }
+  }
+  return order['domid'] === undefined ? make(undefined) : withDomid(order, make)
 }
 
 function setLimit(server: Server, order: Record<string, unknown>): OrderAnswer {

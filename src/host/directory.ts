@@ -55,7 +55,8 @@ export function prepareDirectory(directory: string): void {
   checkedPath(join(directory, `domain-${0x7fef}`))
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const uid = process.getuid?.() ?? 0
-  if (isPrivate(directory, uid)) return
+  // 0711 is left of a host that gave a domain to another user: names cannot be listed there.
+  if (isPrivate(directory, uid, 0o066)) return
   const stat = lstatSync(directory)
   throw new XenError(-ERRNO.EACCES, 'host directory', {
     path: directory,
@@ -65,10 +66,10 @@ export function prepareDirectory(directory: string): void {
   })
 }
 
-function isPrivate(path: string, uid: number): boolean {
+function isPrivate(path: string, uid: number, forbidden = 0o077): boolean {
   try {
     const stat = lstatSync(path)
-    return stat.isDirectory() && stat.uid === uid && (stat.mode & 0o077) === 0
+    return stat.isDirectory() && stat.uid === uid && (stat.mode & forbidden) === 0
   } catch {
     return false
   }

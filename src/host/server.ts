@@ -1,4 +1,4 @@
-import { existsSync, unlinkSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, unlinkSync } from 'node:fs'
 import { ERRNO } from '../abi/errno.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { ManualClock } from '../base/clock.ts'
@@ -144,6 +144,16 @@ export class Server {
     return domain
   }
 
+  /**
+   * Makes another user the processes of a domain: the socket is theirs, and the directory lets
+   * everybody through to what is. Only root can give a file away.
+   */
+  give(domain: Domain, uid: number): void {
+    chownSync(domainPath(this.options.directory, domain.domid), uid, -1)
+    chmodSync(this.options.directory, 0o711)
+    this.#staying.add(domain)
+  }
+
   /** Destroys a domain as `xl destroy` does: its processes end without byte or event. */
   destroy(domid: number): boolean {
     const domain = this.machine.domain(domid)
@@ -163,7 +173,10 @@ export class Server {
   #listen(path: string, domain: () => Domain | undefined): number {
     const socket = sockets.socket(sockets.SOCK_SEQPACKET | sockets.SOCK_NONBLOCK)
     if (existsSync(path)) unlinkSync(path)
-    for (const result of [socket, sockets.bind(socket, path), sockets.listen(socket, 128)]) {
+    const bound = sockets.bind(socket, path)
+    // Before anybody can connect: what may be, whatever the umask says.
+    if (bound >= 0) chmodSync(path, 0o600)
+    for (const result of [socket, bound, sockets.listen(socket, 128)]) {
       if (result < 0) throw new XenError(result, 'listen', { path })
     }
     this.#watch(socket, () => {
