@@ -5,15 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished } from 'vitest'
 
 const FLAGS = ['-std=gnu11', '-O1', '-Wall', '-Wextra', '-Werror']
 
-/** Builds a program of test/host/c-client; its directory goes with the test. */
+/** Builds a program of test/host/c-client; its directory goes with this process. */
 export function build(name: string): string {
   const source = fileURLToPath(new URL(`./c-client/${name}.c`, import.meta.url))
   const directory = mkdtempSync(join(tmpdir(), 'interdom-c-'))
-  onTestFinished(() => rmSync(directory, { recursive: true }))
+  process.once('exit', () => rmSync(directory, { recursive: true }))
   const program = join(directory, name)
   try {
     execFileSync('gcc', [...FLAGS, '-o', program, source], { stdio: 'pipe', encoding: 'utf8' })

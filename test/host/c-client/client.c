@@ -7,7 +7,9 @@
  * Either way byte 72 of the page falls and the port is notified when this process dies. It says
  * what byte 0 holds whenever it is notified, and notifies back.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdint.h>
