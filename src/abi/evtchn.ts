@@ -1,4 +1,4 @@
-import { viewOf } from './bytes.ts'
+import { readU16, readU32, writeU16, writeU32 } from './bytes.ts'
 import { ioctlNumber } from './ioctl.ts'
 
 /**
@@ -23,22 +23,22 @@ export const EVTCHN_IO_MAX = 4096
 /** One u32: virq, remote domid, or port. RESTRICT_DOMID alone takes two bytes. */
 export function encodeU32(value: number): Uint8Array {
   const bytes = new Uint8Array(4)
-  viewOf(bytes).setUint32(0, value, true)
+  writeU32(bytes, 0, value)
   return bytes
 }
 
 export function decodeU32(bytes: Uint8Array, at = 0): number {
-  return viewOf(bytes).getUint32(at, true)
+  return readU32(bytes, at)
 }
 
 export function encodeRestrictDomid(domid: number): Uint8Array {
   const bytes = new Uint8Array(2)
-  viewOf(bytes).setUint16(0, domid, true)
+  writeU16(bytes, 0, domid)
   return bytes
 }
 
 export function decodeRestrictDomid(bytes: Uint8Array): number {
-  return viewOf(bytes).getUint16(0, true)
+  return readU16(bytes, 0)
 }
 
 /**
@@ -51,9 +51,8 @@ export function decodeRestrictDomid(bytes: Uint8Array): number {
  */
 export function encodeBindInterdomain(remoteDomid: number, remotePort: number): Uint8Array {
   const bytes = new Uint8Array(8)
-  const view = viewOf(bytes)
-  view.setUint32(0, remoteDomid, true)
-  view.setUint32(4, remotePort, true)
+  writeU32(bytes, 0, remoteDomid)
+  writeU32(bytes, 4, remotePort)
   return bytes
 }
 
@@ -67,14 +66,12 @@ export function decodeBindInterdomain(bytes: Uint8Array): {
 /** Ports as read(2) returns and write(2) takes them. */
 export function encodePorts(ports: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(PORT_SIZE * ports.length)
-  const view = viewOf(bytes)
   ports.forEach((port, i) => {
-    view.setUint32(PORT_SIZE * i, port, true)
+    writeU32(bytes, PORT_SIZE * i, port)
   })
   return bytes
 }
 
 export function decodePorts(bytes: Uint8Array): number[] {
-  const view = viewOf(bytes)
-  return Array.from({ length: bytes.byteLength >> 2 }, (_, i) => view.getUint32(4 * i, true))
+  return Array.from({ length: bytes.byteLength >> 2 }, (_, i) => readU32(bytes, 4 * i))
 }

@@ -1,4 +1,4 @@
-import { readU64, viewOf, writeU64 } from './bytes.ts'
+import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './bytes.ts'
 import { ioctlNumber } from './ioctl.ts'
 
 /**
@@ -45,25 +45,23 @@ export interface AllocGref {
 
 export function encodeAllocGref({ domid, flags, count }: AllocGref): Uint8Array {
   const bytes = new Uint8Array(allocGrefSize(count))
-  const view = viewOf(bytes)
-  view.setUint16(0, domid, true)
-  view.setUint16(2, flags, true)
-  view.setUint32(4, count, true)
+  writeU16(bytes, 0, domid)
+  writeU16(bytes, 2, flags)
+  writeU32(bytes, 4, count)
   return bytes
 }
 
 /** The in-fields, from the 24 bytes that the driver copies first. */
 export function decodeAllocGref(bytes: Uint8Array): AllocGref {
-  const view = viewOf(bytes)
   return {
-    domid: view.getUint16(0, true),
-    flags: view.getUint16(2, true),
-    count: view.getUint32(4, true),
+    domid: readU16(bytes, 0),
+    flags: readU16(bytes, 2),
+    count: readU32(bytes, 4),
   }
 }
 
 export function writeAllocGrefIndex(bytes: Uint8Array, index: number): void {
-  writeU64(viewOf(bytes), 8, index)
+  writeU64(bytes, 8, index)
 }
 
 /** The out-fields: what a caller reads after success. */
@@ -71,20 +69,15 @@ export function decodeAllocGrefReply(
   bytes: Uint8Array,
   count: number,
 ): { index: number; refs: number[] } {
-  const view = viewOf(bytes)
-  const refs = Array.from({ length: count }, (_, i) =>
-    view.getUint32(ALLOC_GREF_REFS + 4 * i, true),
-  )
-  return { index: readU64(view, 8), refs }
+  const refs: number[] = []
+  for (let i = 0; i < count; i++) refs.push(readU32(bytes, ALLOC_GREF_REFS + 4 * i))
+  return { index: readU64(bytes, 8), refs }
 }
 
 /** u32 refs, as the driver copies them out behind the fixed part. */
 export function encodeRefs(refs: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(4 * refs.length)
-  const view = viewOf(bytes)
-  refs.forEach((ref, i) => {
-    view.setUint32(4 * i, ref, true)
-  })
+  for (let i = 0; i < refs.length; i++) writeU32(bytes, 4 * i, refs[i] as number)
   return bytes
 }
 
@@ -103,15 +96,13 @@ export interface DeallocGref {
 
 export function encodeDeallocGref({ index, count }: DeallocGref): Uint8Array {
   const bytes = new Uint8Array(DEALLOC_GREF_SIZE)
-  const view = viewOf(bytes)
-  writeU64(view, 0, index)
-  view.setUint32(8, count, true)
+  writeU64(bytes, 0, index)
+  writeU32(bytes, 8, count)
   return bytes
 }
 
 export function decodeDeallocGref(bytes: Uint8Array): DeallocGref {
-  const view = viewOf(bytes)
-  return { index: readU64(view, 0), count: view.getUint32(8, true) }
+  return { index: readU64(bytes, 0), count: readU32(bytes, 8) }
 }
 
 /**
@@ -132,18 +123,16 @@ export interface UnmapNotify {
 
 export function encodeUnmapNotify({ index, action, port }: UnmapNotify): Uint8Array {
   const bytes = new Uint8Array(UNMAP_NOTIFY_SIZE)
-  const view = viewOf(bytes)
-  writeU64(view, 0, index)
-  view.setUint32(8, action, true)
-  view.setUint32(12, port, true)
+  writeU64(bytes, 0, index)
+  writeU32(bytes, 8, action)
+  writeU32(bytes, 12, port)
   return bytes
 }
 
 export function decodeUnmapNotify(bytes: Uint8Array): UnmapNotify {
-  const view = viewOf(bytes)
   return {
-    index: readU64(view, 0),
-    action: view.getUint32(8, true),
-    port: view.getUint32(12, true),
+    index: readU64(bytes, 0),
+    action: readU32(bytes, 8),
+    port: readU32(bytes, 12),
   }
 }

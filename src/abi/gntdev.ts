@@ -1,4 +1,4 @@
-import { readU64, viewOf, writeU64 } from './bytes.ts'
+import { readU16, readU32, readU64, viewOf, writeU16, writeU32, writeU64 } from './bytes.ts'
 import { ioctlNumber } from './ioctl.ts'
 
 /**
@@ -59,34 +59,32 @@ export interface GrantName {
  */
 export function encodeMapGrantRef(grants: readonly GrantName[]): Uint8Array {
   const bytes = new Uint8Array(mapGrantRefSize(grants.length))
-  const view = viewOf(bytes)
-  view.setUint32(0, grants.length, true)
+  writeU32(bytes, 0, grants.length)
   grants.forEach(({ domid, ref }, i) => {
-    view.setUint32(MAP_GRANT_REF_ELEMENTS + 8 * i, domid, true)
-    view.setUint32(MAP_GRANT_REF_ELEMENTS + 8 * i + 4, ref, true)
+    writeU32(bytes, MAP_GRANT_REF_ELEMENTS + 8 * i, domid)
+    writeU32(bytes, MAP_GRANT_REF_ELEMENTS + 8 * i + 4, ref)
   })
   return bytes
 }
 
 /** `count` alone, from the fixed part. */
 export function decodeMapGrantRefCount(bytes: Uint8Array): number {
-  return viewOf(bytes).getUint32(0, true)
+  return readU32(bytes, 0)
 }
 
 /** The element array as one flat run: domid, ref, domid, ref … */
 export function decodeGrantRefs(bytes: Uint8Array): Uint32Array {
-  const view = viewOf(bytes)
   const flat = new Uint32Array(bytes.byteLength >> 2)
-  for (let i = 0; i < flat.length; i++) flat[i] = view.getUint32(4 * i, true)
+  for (let i = 0; i < flat.length; i++) flat[i] = readU32(bytes, 4 * i)
   return flat
 }
 
 export function writeMapGrantRefIndex(bytes: Uint8Array, index: number): void {
-  writeU64(viewOf(bytes), 8, index)
+  writeU64(bytes, 8, index)
 }
 
 export function decodeMapGrantRefIndex(bytes: Uint8Array): number {
-  return readU64(viewOf(bytes), 8)
+  return readU64(bytes, 8)
 }
 
 /**
@@ -114,23 +112,21 @@ export {
  */
 export function encodeOffsetForVaddr(vaddr: number): Uint8Array {
   const bytes = new Uint8Array(OFFSET_FOR_VADDR_SIZE)
-  writeU64(viewOf(bytes), 0, vaddr)
+  writeU64(bytes, 0, vaddr)
   return bytes
 }
 
 export function decodeVaddr(bytes: Uint8Array): number {
-  return readU64(viewOf(bytes), 0)
+  return readU64(bytes, 0)
 }
 
 export function writeOffsetForVaddrReply(bytes: Uint8Array, offset: number, count: number): void {
-  const view = viewOf(bytes)
-  writeU64(view, 8, offset)
-  view.setUint32(16, count, true)
+  writeU64(bytes, 8, offset)
+  writeU32(bytes, 16, count)
 }
 
 export function decodeOffsetForVaddrReply(bytes: Uint8Array): { offset: number; count: number } {
-  const view = viewOf(bytes)
-  return { offset: readU64(view, 8), count: view.getUint32(16, true) }
+  return { offset: readU64(bytes, 8), count: readU32(bytes, 16) }
 }
 
 /**
@@ -143,15 +139,13 @@ export function decodeOffsetForVaddrReply(bytes: Uint8Array): { offset: number; 
  */
 export function encodeGrantCopy(count: number, segments: number): Uint8Array {
   const bytes = new Uint8Array(GRANT_COPY_SIZE)
-  const view = viewOf(bytes)
-  view.setUint32(0, count, true)
-  writeU64(view, 8, segments)
+  writeU32(bytes, 0, count)
+  writeU64(bytes, 8, segments)
   return bytes
 }
 
 export function decodeGrantCopy(bytes: Uint8Array): { count: number; segments: number } {
-  const view = viewOf(bytes)
-  return { count: view.getUint32(0, true), segments: readU64(view, 8) }
+  return { count: readU32(bytes, 0), segments: readU64(bytes, 8) }
 }
 
 /** One side of a copy: memory of the caller, or a place in a granted page. */
@@ -187,25 +181,23 @@ export function copyFlags(source: CopyEndpoint, dest: CopyEndpoint): number {
 
 export function encodeCopySegments(segments: readonly CopySegment[]): Uint8Array {
   const bytes = new Uint8Array(COPY_SEGMENT_SIZE * segments.length)
-  const view = viewOf(bytes)
   segments.forEach(({ source, dest, len, flags }, i) => {
     const at = COPY_SEGMENT_SIZE * i
-    writeEndpoint(view, at, source)
-    writeEndpoint(view, at + 8, dest)
-    view.setUint16(at + 16, len, true)
-    view.setUint16(at + 18, flags, true)
+    writeEndpoint(bytes, at, source)
+    writeEndpoint(bytes, at + 8, dest)
+    writeU16(bytes, at + 16, len)
+    writeU16(bytes, at + 18, flags)
   })
   return bytes
 }
 
 /** One segment of 24 bytes; its flags alone say what its sides are. */
 export function decodeCopySegment(bytes: Uint8Array): CopySegment {
-  const view = viewOf(bytes)
-  const flags = view.getUint16(18, true)
+  const flags = readU16(bytes, 18)
   return {
-    source: readEndpoint(view, 0, (flags & GRANT_COPY_SOURCE_GREF) !== 0),
-    dest: readEndpoint(view, 8, (flags & GRANT_COPY_DEST_GREF) !== 0),
-    len: view.getUint16(16, true),
+    source: readEndpoint(bytes, 0, (flags & GRANT_COPY_SOURCE_GREF) !== 0),
+    dest: readEndpoint(bytes, 8, (flags & GRANT_COPY_DEST_GREF) !== 0),
+    len: readU16(bytes, 16),
     flags,
   }
 }
@@ -218,25 +210,25 @@ export function decodeCopyStatus(segments: Uint8Array, i: number): number {
 /** A status as the two bytes that the driver stores. */
 export function encodeCopyStatus(status: number): Uint8Array {
   const bytes = new Uint8Array(2)
-  viewOf(bytes).setInt16(0, status, true)
+  writeU16(bytes, 0, status)
   return bytes
 }
 
-function writeEndpoint(view: DataView, at: number, side: CopyEndpoint): void {
+function writeEndpoint(bytes: Uint8Array, at: number, side: CopyEndpoint): void {
   if ('address' in side) {
-    writeU64(view, at, side.address)
+    writeU64(bytes, at, side.address)
     return
   }
-  view.setUint32(at, side.ref, true)
-  view.setUint16(at + 4, side.offset, true)
-  view.setUint16(at + 6, side.domid, true)
+  writeU32(bytes, at, side.ref)
+  writeU16(bytes, at + 4, side.offset)
+  writeU16(bytes, at + 6, side.domid)
 }
 
-function readEndpoint(view: DataView, at: number, isGrant: boolean): CopyEndpoint {
-  if (!isGrant) return { address: readU64(view, at) }
+function readEndpoint(bytes: Uint8Array, at: number, isGrant: boolean): CopyEndpoint {
+  if (!isGrant) return { address: readU64(bytes, at) }
   return {
-    ref: view.getUint32(at, true),
-    offset: view.getUint16(at + 4, true),
-    domid: view.getUint16(at + 6, true),
+    ref: readU32(bytes, at),
+    offset: readU16(bytes, at + 4),
+    domid: readU16(bytes, at + 6),
   }
 }

@@ -73,7 +73,7 @@ export function msync(region: Region): Promise<Result> {
 /** FUTEX_WAIT on the first word of a region, which is zero: nobody wakes us. */
 export async function futexWait(region: Region, kind: 'shared' | 'private'): Promise<Result> {
   const timeout = new Uint8Array(16)
-  writeU64(viewOf(timeout), 8, FUTEX_WAIT_MS * 1e6)
+  writeU64(timeout, 8, FUTEX_WAIT_MS * 1e6)
   const operation = kind === 'private' ? FUTEX_WAIT | FUTEX_PRIVATE_FLAG : FUTEX_WAIT
   const { puppet, address } = region
   return puppet.syscall('futex', address, operation, 0, await stored(puppet, timeout))
@@ -87,8 +87,8 @@ export async function processVmRead(
   const into = await ok(puppet.alloc(length))
   const vectors = new Uint8Array(32)
   for (const [n, base] of [into, address].entries()) {
-    writeU64(viewOf(vectors), 16 * n, base)
-    writeU64(viewOf(vectors), 16 * n + 8, length)
+    writeU64(vectors, 16 * n, base)
+    writeU64(vectors, 16 * n + 8, length)
   }
   const local = await stored(puppet, vectors)
   await ok(puppet.syscall('process_vm_readv', puppet.pid, local, 1, local + 16, 1, 0))
@@ -143,7 +143,7 @@ export async function sendSigio({ puppet, fd }: Evtchn): Promise<void> {
 /** Interrupts the puppet every `ms`, whatever it does, until it is told 0. */
 export async function interruptEvery(puppet: Puppet, ms: number): Promise<void> {
   const timer = new Uint8Array(32)
-  for (const at of [8, 24]) writeU64(viewOf(timer), at, ms * 1000)
+  for (const at of [8, 24]) writeU64(timer, at, ms * 1000)
   await ok(puppet.syscall('setitimer', ITIMER_REAL, await stored(puppet, timer), 0))
 }
 

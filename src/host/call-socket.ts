@@ -3,19 +3,13 @@ import { type ErrorFacts, ProtocolError, XenError } from '../base/errors.ts'
 import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
 import { CALL_TIMEOUT_MS, QUEUED_CALLS_MAX } from './limits.ts'
-import { receiveFramed, sendFramed } from './message-socket.ts'
-import {
-  BodyReader,
-  BodyWriter,
-  encodeQueued,
-  FLAG_ONE_WAY,
-  FLAG_QUEUED,
-  OP,
-  type Op,
-  type QueuedCall,
-} from './wire.ts'
+import { receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
+import { BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP, type Op } from './wire.ts'
 
-/** What the host answered: its result, the body to read on, and descriptors that are now ours. */
+/**
+ * What the host answered: its result, its body, to be read before the next call, and descriptors
+ * that are now ours.
+ */
 export interface Reply {
   readonly result: number
   readonly body: BodyReader
@@ -31,7 +25,14 @@ export class CallSocket {
   readonly path: string
   #fd: number
   readonly #timeoutMs: number
-  readonly #queued: QueuedCall[] = []
+  /** The message to come: what is queued, then the call that was begun. */
+  readonly #out = new BodyWriter()
+  readonly #in = receiveRoom()
+  #op: Op = OP.none
+  #queued = 0
+  /** Bytes of the body that are queued calls, and where the last of them says its length. */
+  #queuedLength = 0
+  #queuedAt = 0
   #flushing: NodeJS.Immediate | undefined
   #serial = 0
   #death: ErrorFacts | undefined
@@ -62,19 +63,27 @@ export class CallSocket {
     return this.#death
   }
 
-  /** A round trip. `result` is -EHOSTDOWN when the host is gone. */
-  call(op: Op, body: Uint8Array = NO_BYTES): Reply {
+  /** Begins a call: its fields are written to what this answers, then {@link call} sends it. */
+  begin(op: Op): BodyWriter {
+    this.#op = op
+    return this.#out.cut(this.#queuedLength)
+  }
+
+  /** The round trip that was begun. `result` is -EHOSTDOWN when the host is gone. */
+  call(): Reply {
     if (this.#death) return DEAD
-    const serial = ++this.#serial >>> 0
-    if (this.#send(op, serial, body) < 0) return this.die(`the host at ${this.path} is gone`)
-    const reply = receiveFramed(this.#fd)
+    const op = this.#op
+    const serial = (this.#serial + 1) >>> 0
+    this.#serial = serial
+    if (this.#send(op, serial, 0) < 0) return this.die(`the host at ${this.path} is gone`)
+    const reply = receiveFramed(this.#fd, this.#in)
     if (reply === -ERRNO.EAGAIN) {
       return this.die(`the host at ${this.path} did not answer within ${this.#timeoutMs} ms`)
     }
     if (reply === undefined || typeof reply === 'number') {
       return this.die(`the host at ${this.path} is gone`)
     }
-    const { header, fds } = reply
+    const { header, body, fds } = reply
     if (header.serial !== serial || header.op !== op) {
       for (const fd of fds) close(fd)
       this.die(`the host at ${this.path} answered out of turn`)
@@ -83,27 +92,38 @@ export class CallSocket {
         got: header.serial,
       })
     }
-    return { result: header.result, body: new BodyReader(reply.body), fds }
+    return { result: header.result, body, fds }
   }
 
   /**
-   * Makes a call whose answer, 0, is known: it travels ahead of the next one, or alone at the end
-   * of this turn of the event loop. Only for what nobody else can see the effect of.
+   * Begins a call whose answer, 0, is known; {@link queue} lets it travel ahead of the next one, or
+   * alone at the end of this turn of the event loop. Only for what has no effect that others see.
    */
-  queue(op: Op, body: Uint8Array): void {
+  beginQueued(op: Op): BodyWriter {
+    const body = this.#out.cut(this.#queuedLength)
+    if (this.#queued === 0) body.u32(0)
+    body.u32(op)
+    this.#queuedAt = body.length
+    return body.u32(0)
+  }
+
+  /** Queues the call that was begun. */
+  queue(): void {
     if (this.#death) return
-    this.#queued.push({ op, body })
-    if (this.#queued.length === QUEUED_CALLS_MAX) this.flush()
+    const { length } = this.#out
+    this.#out.replaceU32(this.#queuedAt, length - this.#queuedAt - 4)
+    this.#out.replaceU32(0, ++this.#queued)
+    this.#queuedLength = length
+    if (this.#queued === QUEUED_CALLS_MAX) this.flush()
     else this.#flushing ??= setImmediate(this.flush)
   }
 
   /** Sends what is queued, without waiting for it. */
   readonly flush = (): void => {
     this.#flushing = undefined
-    if (this.#death || this.#queued.length === 0) return
-    if (this.#send(OP.none, 0, NO_BYTES, FLAG_ONE_WAY) < 0) {
-      this.die(`the host at ${this.path} is gone`)
-    }
+    if (this.#death || this.#queued === 0) return
+    this.#out.cut(this.#queuedLength)
+    if (this.#send(OP.none, 0, FLAG_ONE_WAY) < 0) this.die(`the host at ${this.path} is gone`)
   }
 
   /** From now on the host counts as dead. */
@@ -119,18 +139,15 @@ export class CallSocket {
     this.die('this connection was closed')
   }
 
-  #send(op: Op, serial: number, body: Uint8Array, flags = 0): number {
-    const header = { op, serial, result: 0 }
-    if (this.#queued.length === 0) return sendFramed(this.#fd, { ...header, flags }, body)
-    const whole = new BodyWriter(256)
-    encodeQueued(whole, this.#queued)
-    this.#queued.length = 0
-    whole.raw(body)
-    return sendFramed(this.#fd, { ...header, flags: flags | FLAG_QUEUED }, whole.finish())
+  #send(op: Op, serial: number, flags: number): number {
+    const queuing = this.#queued > 0 ? FLAG_QUEUED : 0
+    this.#queued = 0
+    this.#queuedLength = 0
+    const header = { op, serial, flags: flags | queuing, result: 0, length: 0 }
+    return sendFramed(this.#fd, header, this.#out)
   }
 }
 
-const NO_BYTES = new Uint8Array(0)
 const DEAD: Reply = { result: -ERRNO.EHOSTDOWN, body: new BodyReader(new Uint8Array(0)), fds: [] }
 
 /** No socket, or a socket that nobody listens on: what a host leaves behind. */

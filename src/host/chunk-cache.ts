@@ -4,7 +4,7 @@ import { close } from '../native/files.ts'
 import { MREMAP_FIXED, MREMAP_MAYMOVE, mmap, mprotect, mremap, munmap } from '../native/mappings.ts'
 import type { CallSocket } from './call-socket.ts'
 import { IDLE_CHUNKS_MAX } from './limits.ts'
-import { type BodyReader, BodyWriter, OP } from './wire.ts'
+import { type BodyReader, OP } from './wire.ts'
 
 /** A chunk whose descriptor we hold. */
 interface CachedChunk {
@@ -16,10 +16,11 @@ interface CachedChunk {
   users: number
 }
 
-/** A page of a chunk; chunk 0 is a page that the kernel has not there. */
-export interface PagePlace {
+/** Pages one behind the other in a chunk; chunk 0 is pages that the kernel has not there. */
+export interface PageRun {
   readonly chunk: number
   readonly slot: number
+  readonly count: number
 }
 
 /** The chunks of which this process maps pages, with their descriptors. */
@@ -38,23 +39,43 @@ export class ChunkCache {
   prepare(id: number): number {
     const chunk = this.#fetch(id)
     if (typeof chunk === 'number') return chunk
-    return this.#socket.call(OP.chunkMapped, new BodyWriter().u32(id).finish()).result
+    this.#socket.begin(OP.chunkMapped).u32(id)
+    return this.#socket.call().result
   }
 
   /**
-   * Maps pages over [address, …), which is ours to replace; adds the chunks used to `used`. Answers
+   * Maps runs over [address, …), which is ours to replace; adds the chunks used to `used`. Answers
    * 0, or -errno with what was mapped left for the caller to remove.
    */
-  map(address: number, places: readonly PagePlace[], prot: number, used: number[]): number {
-    for (let i = 0; i < places.length; ) {
-      const { chunk: id, slot } = places[i] as PagePlace
-      const run = runAt(places, i)
-      const result = id === 0 ? 0 : this.#mapRun(id, slot, run, address + i * PAGE_SIZE, prot)
+  map(address: number, runs: readonly PageRun[], prot: number, used: number[]): number {
+    let at = address
+    for (const run of runs) {
+      const result = run.chunk === 0 ? 0 : this.mapRun(at, MAP_FIXED, run, prot, used)
       if (result < 0) return result
-      if (id !== 0) used.push(id)
-      i += run
+      at += run.count * PAGE_SIZE
     }
     return 0
+  }
+
+  /** Maps one run at an address, or with 0 for both anywhere. Answers the address, or -errno. */
+  mapRun(at: number, fixed: number, run: PageRun, prot: number, used: number[]): number {
+    const chunk = this.#fetch(run.chunk)
+    if (typeof chunk === 'number') return chunk
+    const length = run.count * PAGE_SIZE
+    const offset = run.slot * PAGE_SIZE
+    let result: number
+    if (chunk.hidden === undefined) {
+      result = mmap(at, length, prot, MAP_SHARED | fixed, chunk.fd, offset)
+    } else {
+      // A sealed file takes no new writable mapping, but an old size of 0 duplicates an old one.
+      const placing = fixed === 0 ? 0 : MREMAP_FIXED
+      result = mremap(chunk.hidden + offset, 0, length, MREMAP_MAYMOVE | placing, at)
+      if (result >= 0 && (prot & PROT_WRITE) === 0) mprotect(result, length, prot)
+    }
+    if (result < 0) return result
+    chunk.users++
+    used.push(chunk.id)
+    return result
   }
 
   /** Mappings that used these chunks are gone. */
@@ -70,28 +91,11 @@ export class ChunkCache {
     for (const chunk of this.#chunks.values()) this.#drop(chunk)
   }
 
-  #mapRun(id: number, slot: number, pages: number, at: number, prot: number): number {
-    const chunk = this.#fetch(id)
-    if (typeof chunk === 'number') return chunk
-    const length = pages * PAGE_SIZE
-    const offset = slot * PAGE_SIZE
-    let result: number
-    if (chunk.hidden === undefined) {
-      result = mmap(at, length, prot, MAP_SHARED | MAP_FIXED, chunk.fd, offset)
-    } else {
-      // A sealed file takes no new writable mapping, but an old size of 0 duplicates an old one.
-      result = mremap(chunk.hidden + offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, at)
-      if (result >= 0 && (prot & PROT_WRITE) === 0) mprotect(at, length, prot)
-    }
-    if (result < 0) return result
-    chunk.users++
-    return 0
-  }
-
   #fetch(id: number): CachedChunk | number {
     const known = this.#chunks.get(id)
     if (known) return known
-    const { result, body, fds } = this.#socket.call(OP.chunk, new BodyWriter().u32(id).finish())
+    this.#socket.begin(OP.chunk).u32(id)
+    const { result, body, fds } = this.#socket.call()
     const fd = fds[0]
     if (result < 0 || fd === undefined) return Math.min(result, -1)
     const pages = body.u32()
@@ -118,7 +122,8 @@ export class ChunkCache {
   }
 
   #isAtHost(id: number): boolean {
-    const { result, fds } = this.#socket.call(OP.chunk, new BodyWriter().u32(id).finish())
+    this.#socket.begin(OP.chunk).u32(id)
+    const { result, fds } = this.#socket.call()
     for (const fd of fds) close(fd)
     return result >= 0
   }
@@ -131,24 +136,17 @@ export class ChunkCache {
 }
 
 /** Pages as the host names them. */
-export function decodePlaces(body: BodyReader): PagePlace[] {
-  return Array.from({ length: body.u32() }, () => ({ chunk: body.u32(), slot: body.u32() }))
-}
-
-/** Runs of pages that lie one behind the other in a chunk: a kernel mapping each. */
-export function countRuns(places: readonly PagePlace[]): number {
-  let runs = 0
-  for (let i = 0; i < places.length; i += runAt(places, i)) runs++
+export function decodeRuns(body: BodyReader): PageRun[] {
+  const runs: PageRun[] = []
+  for (let left = body.u32(); left > 0; left--) {
+    runs.push({ chunk: body.u32(), slot: body.u32(), count: body.u32() })
+  }
   return runs
 }
 
-function runAt(places: readonly PagePlace[], i: number): number {
-  const { chunk, slot } = places[i] as PagePlace
-  let run = 1
-  while (i + run < places.length) {
-    const next = places[i + run] as PagePlace
-    if (next.chunk !== chunk || next.slot !== slot + run) break
-    run++
-  }
-  return run
+/** Pages of all runs. */
+export function countPages(runs: readonly PageRun[]): number {
+  let pages = 0
+  for (const run of runs) pages += run.count
+  return pages
 }

@@ -10,7 +10,7 @@ import { LOOK_AT_ALL, postTo } from './inbox.ts'
 import { LINK_SLOTS } from './limits.ts'
 import { mapFile, type SharedFile } from './memfd.ts'
 import { SharedPortBits } from './shared-port-bits.ts'
-import { BodyWriter, OP } from './wire.ts'
+import { OP } from './wire.ts'
 
 /** An inbox that we read: pipe, states, and which of our ports are connected. */
 interface InboxReader {
@@ -167,8 +167,8 @@ export class EventClient {
 
   #connect(bound: ClientPort, fd: number, port: number): Outbound | undefined {
     this.#forget(bound)
-    const request = new BodyWriter().u32(fd).u32(port).finish()
-    const { result, body, fds } = this.#socket.call(OP.peer, request)
+    this.#socket.begin(OP.peer).u32(fd).u32(port)
+    const { result, body, fds } = this.#socket.call()
     if (result < 0) return undefined
     const serial = body.u32()
     const inbox = this.#writers.take(body.u32(), fds)

@@ -1,11 +1,12 @@
 import { PAGE_SHIFT, PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import { IndexSpace } from '../kernel/index-space.ts'
-import type { PagePlace } from './chunk-cache.ts'
+import { countPages, type PageRun } from './chunk-cache.ts'
 
 /** Pages of one ALLOC_GREF, all of them still allocated. */
 export interface Allocation {
   readonly index: number
-  readonly places: readonly PagePlace[]
+  readonly runs: readonly PageRun[]
+  readonly count: number
   /** False once any of its pages was released: then only the host knows what is left. */
   isWhole: boolean
   /** A page of it has a notification: the order of its release can be seen. */
@@ -21,16 +22,17 @@ export interface Allocation {
 export class AllocMirror {
   readonly #byIndex = new Map<number, Allocation>()
 
-  allocated(index: number, places: readonly PagePlace[]): void {
-    if (places.length > 0) {
-      this.#byIndex.set(index, { index, places, isWhole: true, isArmed: false, mappings: 0 })
-    }
+  allocated(index: number, runs: readonly PageRun[]): void {
+    const count = countPages(runs)
+    if (count === 0) return
+    const fresh = { index, runs, count, isWhole: true, isArmed: false, mappings: 0 }
+    this.#byIndex.set(index, fresh)
   }
 
   /** The allocation that starts at this offset and is exactly this long. */
   find(offset: number, length: number): Allocation | undefined {
     const found = this.#byIndex.get(offset)
-    return found && found.places.length === pagesOf(length) ? found : undefined
+    return found && found.count === pagesOf(length) ? found : undefined
   }
 
   /** DEALLOC_GREF would succeed, and our own mapping would keep everything as it is. */
@@ -47,7 +49,7 @@ export class AllocMirror {
       return
     }
     for (const allocation of this.#byIndex.values()) {
-      const end = allocation.index + allocation.places.length * PAGE_SIZE
+      const end = allocation.index + allocation.count * PAGE_SIZE
       if (allocation.index <= index && index < end) allocation.isArmed = true
     }
   }
@@ -55,13 +57,13 @@ export class AllocMirror {
   /** DEALLOC_GREF succeeded: whatever it touched is not whole any more. */
   released(index: number, count: number): void {
     const exact = this.#byIndex.get(index)
-    if (exact && exact.places.length === count) {
+    if (exact && exact.count === count) {
       this.#forget(exact)
       return
     }
     const end = index + count * PAGE_SIZE
     for (const allocation of this.#byIndex.values()) {
-      const itsEnd = allocation.index + allocation.places.length * PAGE_SIZE
+      const itsEnd = allocation.index + allocation.count * PAGE_SIZE
       if (allocation.index < end && itsEnd > index) this.#forget(allocation)
     }
   }

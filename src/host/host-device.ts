@@ -29,14 +29,14 @@ import { ClosedError, type ErrorFacts, XenError } from '../base/errors.ts'
 import { writeMemory } from '../native/mappings.ts'
 import { POLLIN, poll } from '../native/waiting.ts'
 import type { Address, Device, MmapOptions, Readiness, Result } from '../platform.ts'
-import { decodePlaces } from './chunk-cache.ts'
+import { decodeRuns } from './chunk-cache.ts'
 import type { EventClient } from './event-client.ts'
 import { gather, gatherCopy, isCopy } from './gather.ts'
 import type { HostPlatform } from './host-platform.ts'
 import type { OpenFile } from './open-file.ts'
 import { nextMappingStart } from './own-maps.ts'
-import { decodeWrites, encodeRanges, type MemoryRange } from './snapshot.ts'
-import { type BodyReader, BodyWriter, OP } from './wire.ts'
+import { encodeRanges, type MemoryRange } from './snapshot.ts'
+import { type BodyReader, type BodyWriter, OP } from './wire.ts'
 
 /** Where an argument given as bytes lies for the host: above all of user space. */
 const ARGUMENT_ADDRESS = 2 ** 48
@@ -78,10 +78,7 @@ export class HostDevice implements Device {
     const ranges: MemoryRange[] =
       size === 0 ? [] : [{ address: ARGUMENT_ADDRESS, bytes: copy, writable: true }]
     if (isCopy(this.name, number)) ranges.unshift(...gatherCopy(copy))
-    return this.#call(number, ARGUMENT_ADDRESS, ranges, (address, bytes) => {
-      if (address >= ARGUMENT_ADDRESS) given.set(bytes, address - ARGUMENT_ADDRESS)
-      else writeMemory(address, bytes)
-    })
+    return this.#call(number, ARGUMENT_ADDRESS, ranges, given)
   }
 
   mmap(options: MmapOptions): Address | Result {
@@ -149,8 +146,9 @@ export class HostDevice implements Device {
 
   dup(): Device | Result {
     this.#assertOpen()
-    const request = new BodyWriter().u32(this.fd).finish()
-    const { result } = this.#platform.socket.call(OP.dup, request)
+    const { socket } = this.#platform
+    socket.begin(OP.dup).u32(this.fd)
+    const { result } = socket.call()
     if (result < 0) return result
     return this.#platform.adopt(new HostDevice(this.#platform, this.#file, result))
   }
@@ -159,14 +157,16 @@ export class HostDevice implements Device {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#platform.release(this)
-    this.#platform.socket.call(OP.close, new BodyWriter().u32(this.fd).finish())
+    this.#platform.socket.begin(OP.close).u32(this.fd)
+    this.#platform.socket.call()
     this.#file.closed()
   }
 
   explain(): ErrorFacts | undefined {
     const { socket } = this.#platform
     if (socket.isDead) return socket.death
-    const { result, body } = socket.call(OP.explain, new BodyWriter().u32(this.fd).finish())
+    socket.begin(OP.explain).u32(this.fd)
+    const { result, body } = socket.call()
     if (result < 0) return undefined
     return (JSON.parse(body.text()) as ErrorFacts | null) ?? undefined
   }
@@ -190,14 +190,14 @@ export class HostDevice implements Device {
         return -ERRNO.EINVAL
       }
     }
-    return this.#call(number, argument, gather(this.name, number, argument), writeMemory)
+    return this.#call(number, argument, gather(this.name, number, argument))
   }
 
   #call(
     number: number,
     argument: Address,
     ranges: readonly MemoryRange[],
-    store: (address: Address, bytes: Uint8Array) => void,
+    given?: Uint8Array,
   ): Result {
     const { events } = this.#file
     events?.drain()
@@ -205,18 +205,21 @@ export class HostDevice implements Device {
       if (this.#platform.socket.isDead) return -ERRNO.EHOSTDOWN
       return this.#local(number, ranges)
     }
-    const request = this.#encodeIoctl(number, argument, ranges)
-    const reply = this.#platform.socket.call(OP.ioctl, request)
+    const { socket, memory } = this.#platform
+    this.#encodeIoctl(socket.begin(OP.ioctl), number, argument, ranges)
+    const reply = socket.call()
     const { result, body } = reply
-    if (result === -ERRNO.EHOSTDOWN && this.#platform.socket.isDead) return result
-    for (const { address, bytes } of decodeWrites(body)) store(address, bytes)
-    this.#prepareChunks(body)
+    if (result === -ERRNO.EHOSTDOWN && socket.isDead) return result
+    for (let left = body.u32(); left > 0; left--) store(body.u64(), body.bytes(), given)
+    // Chunks of new read-only grants: our own mapping of them must come before their seal.
+    const fresh: number[] = []
+    for (let left = body.u32(); left > 0; left--) fresh.push(body.u32())
     if (result === 0) this.#learn(number, ranges[0]?.bytes, body)
-    if (!events) return result
-    if (body.u32() === 1) {
+    if (events && body.u32() === 1) {
       const port = number === EVTCHN_BIND_STATIC ? firstWord(ranges) : result
       events.bound(port, reply)
-    } else if (number === EVTCHN_UNBIND && result === 0) events.unbound(firstWord(ranges))
+    } else if (events && number === EVTCHN_UNBIND && result === 0) events.unbound(firstWord(ranges))
+    for (const id of fresh) memory.chunks.prepare(id)
     return result
   }
 
@@ -241,7 +244,8 @@ export class HostDevice implements Device {
       if (count === 0 || count > this.#platform.gntdevLimit) return false
       const index = maps.book(count)
       writeMapGrantRefIndex(given, index)
-      socket.queue(OP.book, new BodyWriter().u32(this.fd).u64(index).bytes(copy).finish())
+      socket.beginQueued(OP.book).u32(this.fd).u64(index).bytes(copy)
+      socket.queue()
       return true
     }
     if (number !== GNTDEV_UNMAP_GRANT_REF) return false
@@ -254,8 +258,9 @@ export class HostDevice implements Device {
 
   #queueIoctl(number: number, argument: Uint8Array): void {
     const range = { address: ARGUMENT_ADDRESS, bytes: argument, writable: true }
-    const request = this.#encodeIoctl(number, ARGUMENT_ADDRESS, [range])
-    this.#platform.socket.queue(OP.ioctl, request)
+    const { socket } = this.#platform
+    this.#encodeIoctl(socket.beginQueued(OP.ioctl), number, ARGUMENT_ADDRESS, [range])
+    socket.queue()
   }
 
   /** A call that was asked has succeeded: what follows from it for those that are not. */
@@ -264,7 +269,7 @@ export class HostDevice implements Device {
     if (!argument) return
     if (allocations && number === GNTALLOC_ALLOC_GREF) {
       const index = body.u64()
-      allocations.allocated(index, decodePlaces(body))
+      allocations.allocated(index, decodeRuns(body))
     } else if (allocations && number === GNTALLOC_DEALLOC_GREF) {
       const { index, count } = decodeDeallocGref(argument)
       allocations.released(index, count)
@@ -278,13 +283,17 @@ export class HostDevice implements Device {
     }
   }
 
-  #encodeIoctl(number: number, argument: Address, ranges: readonly MemoryRange[]): Uint8Array {
-    const request = new BodyWriter(128)
+  #encodeIoctl(
+    request: BodyWriter,
+    number: number,
+    argument: Address,
+    ranges: readonly MemoryRange[],
+  ): void {
+    request
       .u32(this.fd)
       .u32(number >>> 0)
       .u64(argument)
     encodeRanges(request, ranges)
-    return request.finish()
   }
 
   /** The two calls that never reach the host. */
@@ -298,11 +307,6 @@ export class HostDevice implements Device {
     return events.notify(this.fd, firstWord(ranges))
   }
 
-  /** Chunks of new read-only grants: our own mapping of them must come before their seal. */
-  #prepareChunks(body: BodyReader): void {
-    for (let left = body.u32(); left > 0; left--) this.#platform.memory.chunks.prepare(body.u32())
-  }
-
   /**
    * GET_OFFSET_FOR_VADDR looks at the first mapping of the process that ends above the address. The
    * host knows only those of the devices; whether another one lies before them, this process knows.
@@ -313,6 +317,12 @@ export class HostDevice implements Device {
     const start = nextMappingStart(vaddr)
     return start !== undefined && memory.isDevice(Math.max(start, vaddr))
   }
+}
+
+/** A driver's store: into the argument that was given as bytes, or at an address. */
+function store(address: Address, bytes: Uint8Array, given: Uint8Array | undefined): void {
+  if (given && address >= ARGUMENT_ADDRESS) given.set(bytes, address - ARGUMENT_ADDRESS)
+  else writeMemory(address, bytes)
 }
 
 /** The u32 that an event channel's call takes first. */

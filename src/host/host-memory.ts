@@ -3,10 +3,10 @@ import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import { Ranges } from '../memory/ranges.ts'
 import type { Address, Memory, MmapOptions, Result } from '../platform.ts'
 import type { CallSocket } from './call-socket.ts'
-import { ChunkCache, countRuns, decodePlaces } from './chunk-cache.ts'
+import { ChunkCache, countPages, decodeRuns, type PageRun } from './chunk-cache.ts'
 import { DeviceRanges } from './device-ranges.ts'
 import type { Allocation } from './grant-mirror.ts'
-import { BodyWriter, OP } from './wire.ts'
+import { OP } from './wire.ts'
 
 /** A device's mapping in this process: the chunks it shows, until its last page is gone. */
 interface Mapping {
@@ -49,8 +49,8 @@ export class HostMemory implements Memory {
     if (!this.#devices.overlaps(address, address + length)) {
       return this.ranges.protect(address, length, prot)
     }
-    const request = new BodyWriter().u64(address).u64(length).u32(prot).finish()
-    const { result, body } = this.#socket.call(OP.protect, request)
+    this.#socket.begin(OP.protect).u64(address).u64(length).u32(prot)
+    const { result, body } = this.#socket.call()
     if (result < 0) return result
     for (let left = body.u32(); left > 0; left--) {
       // The kernel took this page away: nobody's memory is there now.
@@ -78,40 +78,37 @@ export class HostMemory implements Memory {
     const isSound = Number.isSafeInteger(length) && length > 0
     const address = at ?? (isSound ? this.ranges.reserve(bytes) : 0)
     if (address < 0) return address
-    const request = new BodyWriter().u32(fd).u64(address).u64(offset).u64(length)
-    const { result, body } = this.#socket.call(OP.mmap, request.u32(prot).u32(flags).finish())
+    const request = this.#socket.begin(OP.mmap).u32(fd).u64(address).u64(offset).u64(length)
+    request.u32(prot).u32(flags)
+    const { result, body } = this.#socket.call()
     if (result < 0) {
       if (at === undefined && isSound) this.ranges.munmap(address, bytes)
       return result
     }
     if (at !== undefined) this.#forget(address, address + bytes)
-    const places = decodePlaces(body)
+    const runs = decodeRuns(body)
     const chunks: number[] = []
-    const mapping = { chunks, pages: places.length, own: undefined }
+    const mapping = { chunks, pages: countPages(runs), own: undefined }
     this.#devices.add(address, address + bytes, mapping)
-    const mapped = this.ranges.mapBy(bytes, countRuns(places), address, start =>
-      this.chunks.map(start, places, prot, chunks),
-    )
+    const mapped = this.#mapRuns(bytes, address, runs, prot, chunks)
     if (mapped < 0) this.munmap(address, bytes)
     return mapped
   }
 
   /** The same for an allocation of our own, whose pages we know: the host is told later. */
   mmapOwn(fd: number, { offset, length, prot, flags }: MmapOptions, own: Allocation): Result {
-    const { places } = own
-    const bytes = places.length * PAGE_SIZE
+    const bytes = own.count * PAGE_SIZE
     const chunks: number[] = []
-    const address = this.ranges.mapBy(bytes, countRuns(places), undefined, start =>
-      this.chunks.map(start, places, prot, chunks),
-    )
+    const address = this.#mapRuns(bytes, undefined, own.runs, prot, chunks)
     if (address < 0) {
       this.chunks.release(chunks)
       return address
     }
-    this.#devices.add(address, address + bytes, { chunks, pages: places.length, own })
+    this.#devices.add(address, address + bytes, { chunks, pages: own.count, own })
     own.mappings++
-    const request = new BodyWriter().u32(fd).u64(address).u64(offset).u64(length)
-    this.#socket.queue(OP.mmap, request.u32(prot).u32(flags).finish())
+    const request = this.#socket.beginQueued(OP.mmap).u32(fd).u64(address).u64(offset)
+    request.u64(length).u32(prot).u32(flags)
+    this.#socket.queue()
     return address
   }
 
@@ -120,21 +117,44 @@ export class HostMemory implements Memory {
     this.chunks.close()
   }
 
+  /** Maps pages as one range: a single run by one mmap, several over a range that is held. */
+  #mapRuns(
+    bytes: number,
+    at: Address | undefined,
+    runs: readonly PageRun[],
+    prot: number,
+    used: number[],
+  ): Address | Result {
+    const [only] = runs
+    if (only && runs.length === 1 && only.chunk !== 0) {
+      return this.ranges.mapOne(bytes, at, (spot, fixed) =>
+        this.chunks.mapRun(spot, fixed, only, prot, used),
+      )
+    }
+    return this.ranges.mapBy(bytes, runs.length, at, start =>
+      this.chunks.map(start, runs, prot, used),
+    )
+  }
+
   /** Tells the host that a run is no longer mapped here, if any of it was a device's. */
   #leave(address: Address, length: number): Result {
     const end = address + pagesOf(length) * PAGE_SIZE
     if (!this.#devices.overlaps(address, end)) return 0
     const isOwn = this.#isOwn(address, end)
     this.#forget(address, end)
-    const request = new BodyWriter()
-      .u64(address)
-      .u64(end - address)
-      .finish()
     if (isOwn) {
-      this.#socket.queue(OP.munmap, request)
+      this.#socket
+        .beginQueued(OP.munmap)
+        .u64(address)
+        .u64(end - address)
+      this.#socket.queue()
       return 0
     }
-    const { result } = this.#socket.call(OP.munmap, request)
+    this.#socket
+      .begin(OP.munmap)
+      .u64(address)
+      .u64(end - address)
+    const { result } = this.#socket.call()
     // The pages are gone from here whether or not somebody is there to be told.
     return result === -ERRNO.EHOSTDOWN ? 0 : result
   }

@@ -14,7 +14,7 @@ import { HostMemory } from './host-memory.ts'
 import { mapFile, type SharedFile } from './memfd.ts'
 import { OpenFile } from './open-file.ts'
 import { giveOrder } from './orders.ts'
-import { BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
+import { OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
 export interface HostPlatformOptions {
   /** Directory of the host. */
@@ -51,8 +51,8 @@ export class HostPlatform implements Platform {
 
   constructor({ directory, domid }: HostPlatformOptions) {
     this.socket = enter(directory, domid)
-    const greeting = new BodyWriter().u32(WIRE_MAGIC).u32(WIRE_VERSION).finish()
-    const { result, body, fds } = this.socket.call(OP.hello, greeting)
+    this.socket.begin(OP.hello).u32(WIRE_MAGIC).u32(WIRE_VERSION)
+    const { result, body, fds } = this.socket.call()
     const [lifeline, limits] = fds
     if (result < 0 || lifeline === undefined || limits === undefined) {
       const theirs = result === -ERRNO.EPROTO ? body.u32() : undefined
@@ -81,12 +81,9 @@ export class HostPlatform implements Platform {
 
   open(name: DeviceName, { access, nonblock }: OpenOptions): Device | Result {
     this.#assertOpen()
-    const request = new BodyWriter()
-      .u32(DEVICE_NAMES.indexOf(name))
-      .u32(ACCESS[access])
-      .u32(nonblock ? 1 : 0)
-      .finish()
-    const { result } = this.socket.call(OP.open, request)
+    const request = this.socket.begin(OP.open).u32(DEVICE_NAMES.indexOf(name))
+    request.u32(ACCESS[access]).u32(nonblock ? 1 : 0)
+    const { result } = this.socket.call()
     if (result < 0) return result
     return this.adopt(new HostDevice(this, new OpenFile(this, name, access, nonblock), result))
   }

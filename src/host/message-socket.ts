@@ -13,39 +13,56 @@ import {
   pwrite,
   sizeOf,
 } from '../native/files.ts'
-import { receiveMessage, sendMessage } from '../native/messages.ts'
+import {
+  MessageBuffer,
+  type ReceivedMessage,
+  receiveBuffer,
+  sendBuffer,
+} from '../native/messages.ts'
 import { BODY_MAX, INLINE_BODY_MAX } from './limits.ts'
-import { FLAG_BODY_IN_FD, HEADER_SIZE, type Message, readHeader, writeHeader } from './wire.ts'
+import {
+  BodyReader,
+  type BodyWriter,
+  FLAG_BODY_IN_FD,
+  HEADER_SIZE,
+  type Message,
+  readHeader,
+  writeHeader,
+} from './wire.ts'
 
-/** A message with its body read into memory of our own, and the descriptors that came with it. */
+/** A message with its body, to be read before the next one comes, and its descriptors. */
 export interface Received {
   readonly header: Message
-  readonly body: Uint8Array
+  readonly body: BodyReader
   readonly fds: readonly number[]
 }
 
-const incoming = new Uint8Array(HEADER_SIZE + INLINE_BODY_MAX)
-const NO_BYTES = new Uint8Array(0)
+const NO_FDS: readonly number[] = Object.freeze([])
+
+/** Where a thread or a connection receives its messages. */
+export function receiveRoom(): MessageBuffer {
+  return new MessageBuffer(HEADER_SIZE + INLINE_BODY_MAX)
+}
 
 /** Sends one message; a large body goes ahead in a memfd. Answers 0 or -errno. */
 export function sendFramed(
   socket: number,
-  header: Omit<Message, 'flags' | 'length'> & { readonly flags?: number },
-  body: Uint8Array = NO_BYTES,
-  fds: readonly number[] = [],
+  header: Message,
+  body: BodyWriter,
+  fds: readonly number[] = NO_FDS,
   socketFlags = 0,
 ): number {
-  const inFd = body.byteLength > INLINE_BODY_MAX
-  const bytes = new Uint8Array(HEADER_SIZE + (inFd ? 0 : body.byteLength))
-  const flags = (header.flags ?? 0) | (inFd ? FLAG_BODY_IN_FD : 0)
-  writeHeader(bytes, { ...header, flags, length: body.byteLength })
-  if (!inFd) {
-    bytes.set(body, HEADER_SIZE)
-    return Math.min(0, sendMessage(socket, bytes, fds, socketFlags))
+  const { buffer, length } = body
+  header.length = length
+  if (length <= INLINE_BODY_MAX) {
+    writeHeader(buffer.bytes, header)
+    return Math.min(0, sendBuffer(socket, buffer, HEADER_SIZE + length, fds, socketFlags))
   }
-  const carrier = carry(body)
+  header.flags |= FLAG_BODY_IN_FD
+  writeHeader(buffer.bytes, header)
+  const carrier = carry(buffer.bytes.subarray(HEADER_SIZE, HEADER_SIZE + length))
   if (carrier < 0) return carrier
-  const sent = sendMessage(socket, bytes, [carrier, ...fds], socketFlags)
+  const sent = sendBuffer(socket, buffer, HEADER_SIZE, [carrier, ...fds], socketFlags)
   close(carrier)
   return Math.min(0, sent)
 }
@@ -54,35 +71,41 @@ export function sendFramed(
  * Receives one message: undefined at the end of the connection, -errno (-EAGAIN when none waits).
  * Throws a ProtocolError for one that is no message of ours; its descriptors are closed by then.
  */
-export function receiveFramed(socket: number, socketFlags = 0): Received | undefined | number {
-  const received = receiveMessage(socket, incoming, socketFlags)
+export function receiveFramed(
+  socket: number,
+  room: MessageBuffer,
+  socketFlags = 0,
+): Received | undefined | number {
+  const received = receiveBuffer(socket, room, socketFlags)
   if (typeof received === 'number') return received
-  const { length, truncated, fdsTruncated } = received
-  let fds = received.fds
+  const { length, fds } = received
+  if (length === 0 && fds.length === 0) return undefined
   try {
-    if (length === 0 && fds.length === 0) return undefined
-    if (truncated || fdsTruncated || length < HEADER_SIZE) {
-      throw new ProtocolError('ERR_HOST_PROTOCOL', `message of ${length} bytes cut or too short`)
-    }
-    const header = readHeader(incoming)
-    if ((header.flags & FLAG_BODY_IN_FD) === 0) {
-      if (header.length !== length - HEADER_SIZE) {
-        throw new ProtocolError(
-          'ERR_HOST_PROTOCOL',
-          `message says ${header.length} bytes of body and has ${length - HEADER_SIZE}`,
-        )
-      }
-      return { header, body: incoming.slice(HEADER_SIZE, length), fds }
-    }
-    const [carrier, ...others] = fds
-    const body = unload(carrier, header.length)
-    if (carrier !== undefined) close(carrier)
-    fds = others
-    return { header, body, fds }
+    return unframe(room.bytes, received)
   } catch (error) {
     for (const fd of fds) close(fd)
     throw error
   }
+}
+
+function unframe(bytes: Uint8Array, received: ReceivedMessage): Received {
+  const { length, truncated, fdsTruncated, fds } = received
+  if (truncated || fdsTruncated || length < HEADER_SIZE) {
+    throw new ProtocolError('ERR_HOST_PROTOCOL', `message of ${length} bytes cut or too short`)
+  }
+  const header = readHeader(bytes)
+  if ((header.flags & FLAG_BODY_IN_FD) === 0) {
+    if (header.length !== length - HEADER_SIZE) {
+      throw new ProtocolError(
+        'ERR_HOST_PROTOCOL',
+        `message says ${header.length} bytes of body and has ${length - HEADER_SIZE}`,
+      )
+    }
+    return { header, body: new BodyReader(bytes, HEADER_SIZE, length), fds }
+  }
+  const body = unload(fds[0], header.length)
+  if (fds[0] !== undefined) close(fds[0])
+  return { header, body: new BodyReader(body), fds: fds.slice(1) }
 }
 
 function carry(body: Uint8Array): number {

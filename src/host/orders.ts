@@ -3,7 +3,7 @@ import { XenError } from '../base/errors.ts'
 import type { Order, OrderAnswer } from './administration.ts'
 import { CallSocket } from './call-socket.ts'
 import { controlPath } from './directory.ts'
-import { BodyWriter, OP } from './wire.ts'
+import { OP } from './wire.ts'
 
 /**
  * Gives an order to the host in a directory and answers what it said. Blocks for a round trip.
@@ -13,7 +13,8 @@ import { BodyWriter, OP } from './wire.ts'
 export function giveOrder(directory: string, order: Order): unknown {
   const socket = new CallSocket(controlPath(directory))
   try {
-    const reply = socket.call(OP.admin, new BodyWriter().text(JSON.stringify(order)).finish())
+    socket.begin(OP.admin).text(JSON.stringify(order))
+    const reply = socket.call()
     if (reply.result < 0)
       throw new XenError(reply.result, `host ${order.order}`, socket.death ?? {})
     const answer = JSON.parse(reply.body.text()) as OrderAnswer

@@ -15,12 +15,12 @@ import { administer } from './administration.ts'
 import { ChunkStore } from './chunk-store.ts'
 import { controlPath, domainPath } from './directory.ts'
 import { HostLog } from './host-log.ts'
-import { LOOP_EVENTS_MAX, SESSIONS_PER_DOMAIN_MAX } from './limits.ts'
+import { LOOP_EVENTS_MAX, QUEUED_CALLS_MAX, SESSIONS_PER_DOMAIN_MAX } from './limits.ts'
 import { Links } from './links.ts'
 import { type Memfd, readOnlyMemfd } from './memfd.ts'
-import { type Received, receiveFramed, sendFramed } from './message-socket.ts'
+import { type Received, receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
 import { type Answer, Session } from './session.ts'
-import { BodyReader, BodyWriter, decodeQueued, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
+import { type BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
 
 export interface ServerOptions {
   readonly directory: string
@@ -35,7 +35,7 @@ export interface ServerOptions {
 /** Calls without an answer of their own and without an effect that others could see. */
 const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book])
 
-type Handler = (op: number, body: BodyReader) => Answer
+type Handler = (op: number, body: BodyReader, answer: BodyWriter) => Answer
 
 /**
  * The host: one machine, its domains' sockets, and a loop that answers one request at a time. It
@@ -49,6 +49,9 @@ export class Server {
   readonly machine: Machine
   readonly sessions: Map<number, Session> = new Map<number, Session>()
   readonly #epoll: number
+  readonly #incoming = receiveRoom()
+  /** The answer being written: to one client at a time. */
+  readonly #outgoing = new BodyWriter()
   readonly #handlers = new Map<number, () => void>()
   readonly #limits = new Map<Domain, Memfd>()
   readonly #listeners = new Map<number, number>()
@@ -231,16 +234,19 @@ export class Server {
     const session = new Session(this, domain, peer.pid)
     this.sessions.set(client, session)
     this.#watch(client, () =>
-      this.#serve(client, (op, body) => session.handle(op, body, () => this.#lifeline(client))),
+      this.#serve(client, (op, body, answer) => {
+        if (op === OP.hello) return session.greet(body, answer, () => this.#lifeline(client))
+        return session.handle(op, body, answer)
+      }),
     )
   }
 
   #admitAdministrator(client: number): void {
     this.#watch(client, () =>
-      this.#serve(client, (op, body) => {
+      this.#serve(client, (op, body, answer) => {
         if (op !== OP.admin) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not an order')
-        const answer = administer(this, JSON.parse(body.text()))
-        return { result: 0, body: new BodyWriter().text(JSON.stringify(answer)).finish() }
+        answer.text(JSON.stringify(administer(this, JSON.parse(body.text()))))
+        return { result: 0 }
       }),
     )
   }
@@ -248,21 +254,21 @@ export class Server {
   /** Answers one request of a client, what it queued first; one that is none ends the client. */
   #serve(client: number, handle: Handler): void {
     try {
-      const request = receiveFramed(client, MSG_DONTWAIT)
+      const request = receiveFramed(client, this.#incoming, MSG_DONTWAIT)
       if (request === -ERRNO.EAGAIN) return
       if (request === undefined || typeof request === 'number') {
         this.#drop(client)
         return
       }
       for (const fd of request.fds) close(fd)
-      const { header } = request
-      const body = new BodyReader(request.body)
+      const { header, body } = request
       if ((header.flags & FLAG_QUEUED) !== 0) this.#serveQueued(body, handle)
       if ((header.flags & FLAG_ONE_WAY) !== 0) {
         if (header.op === OP.none) return
         throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${header.op} without a reply`)
       }
-      if (!this.#reply(client, header, handle(header.op, body))) this.#drop(client)
+      const answer = handle(header.op, body, this.#outgoing.cut())
+      if (!this.#reply(client, header, answer)) this.#drop(client)
     } catch (error) {
       this.#drop(client)
       this.#log.say('client dropped', error)
@@ -270,26 +276,29 @@ export class Server {
   }
 
   #serveQueued(body: BodyReader, handle: Handler): void {
-    for (const { op, body: own } of decodeQueued(body)) {
+    const count = body.u32()
+    if (count > QUEUED_CALLS_MAX) {
+      const reason = `${count} queued calls in a message, at most ${QUEUED_CALLS_MAX}`
+      throw new ProtocolError('ERR_HOST_PROTOCOL', reason)
+    }
+    for (let i = 0; i < count; i++) {
+      const op = body.u32()
       if (!QUEUEABLE.has(op)) {
         throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} cannot be queued`)
       }
-      const { result } = handle(op, new BodyReader(own))
+      const { result } = handle(op, body.inner(), this.#outgoing.cut())
       if (result === 0) continue
       throw new ProtocolError('ERR_HOST_PROTOCOL', `queued operation ${op} answered ${result}`)
     }
   }
 
   #reply(client: number, request: Received['header'], answer: Answer): boolean {
-    const { result, body, fds = [], ownedFds = [] } = answer
-    const sent = sendFramed(
-      client,
-      { op: request.op, serial: request.serial, result },
-      body,
-      [...ownedFds, ...fds],
-      MSG_DONTWAIT,
-    )
-    for (const fd of ownedFds) close(fd)
+    const { result, fds, ownedFds } = answer
+    const { op, serial } = request
+    const header = { op, serial, result, flags: 0, length: 0 }
+    const all = ownedFds ? [...ownedFds, ...(fds ?? [])] : fds
+    const sent = sendFramed(client, header, this.#outgoing, all, MSG_DONTWAIT)
+    for (const fd of ownedFds ?? []) close(fd)
     return sent >= 0
   }
 

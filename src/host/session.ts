@@ -18,12 +18,11 @@ import type { Inbox } from './inbox.ts'
 import type { Links, PortEntry } from './links.ts'
 import type { Memfd } from './memfd.ts'
 import { decodeRanges, encodeWrites, Snapshot } from './snapshot.ts'
-import { type BodyReader, BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
+import { type BodyReader, type BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
-/** What a request is answered with. */
+/** What a request is answered with, besides the body that was written. */
 export interface Answer {
   readonly result: number
-  readonly body?: Uint8Array
   /** Descriptors that stay open here. */
   readonly fds?: readonly number[]
   /** Descriptors that were made for this answer. */
@@ -57,32 +56,47 @@ export class Session {
     this.process = domain.createProcess({ pid })
   }
 
-  handle(op: number, body: BodyReader, lifeline: () => number): Answer {
-    if (op === OP.hello) return this.#hello(body, lifeline)
+  /** The first call. The lifeline is made when the versions agree. */
+  greet(body: BodyReader, answer: BodyWriter, lifeline: () => number): Answer {
+    const magic = body.u32()
+    const version = body.u32()
+    body.end()
+    if (magic !== WIRE_MAGIC) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not a client of ours')
+    const { domid, kind, profile } = this.domain
+    answer.u32(WIRE_VERSION).u32(domid)
+    answer.u32(kind === 'pv' ? 0 : 1).text(profile.name)
+    if (version !== WIRE_VERSION) return { result: -ERRNO.EPROTO }
+    this.#isGreeted = true
+    const { fd } = this.#context.limitsOf(this.domain)
+    return { result: 0, ownedFds: [lifeline()], fds: [fd] }
+  }
+
+  /** One call: reads its fields, and writes those of its answer. */
+  handle(op: number, body: BodyReader, answer: BodyWriter): Answer {
     if (!this.#isGreeted) throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call before the greeting')
     switch (op) {
       case OP.open:
         return this.#open(body)
       case OP.ioctl:
-        return this.#ioctl(body)
+        return this.#ioctl(body, answer)
       case OP.mmap:
-        return this.#mmap(body)
+        return this.#mmap(body, answer)
       case OP.munmap:
         return this.#munmap(body)
       case OP.protect:
-        return this.#protect(body)
+        return this.#protect(body, answer)
       case OP.dup:
         return this.#descriptor(body, fd => this.process.dup(fd))
       case OP.close:
         return this.#descriptor(body, fd => this.process.close(fd))
       case OP.chunk:
-        return this.#chunk(body)
+        return this.#chunk(body, answer)
       case OP.chunkMapped:
         return this.#chunkMapped(body)
       case OP.peer:
-        return this.#peer(body)
+        return this.#peer(body, answer)
       case OP.explain:
-        return this.#explain(body)
+        return this.#explain(body, answer)
       case OP.book:
         return this.#book(body)
       default:
@@ -96,27 +110,6 @@ export class Session {
     this.#context.chunks.retire(this.process)
   }
 
-  #hello(body: BodyReader, lifeline: () => number): Answer {
-    const magic = body.u32()
-    const version = body.u32()
-    body.end()
-    if (magic !== WIRE_MAGIC) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not a client of ours')
-    const answer = new BodyWriter()
-      .u32(WIRE_VERSION)
-      .u32(this.domain.domid)
-      .u32(this.domain.kind === 'pv' ? 0 : 1)
-      .text(this.domain.profile.name)
-      .finish()
-    if (version !== WIRE_VERSION) return { result: -ERRNO.EPROTO, body: answer }
-    this.#isGreeted = true
-    return {
-      result: 0,
-      body: answer,
-      ownedFds: [lifeline()],
-      fds: [this.#context.limitsOf(this.domain).fd],
-    }
-  }
-
   #open(body: BodyReader): Answer {
     const device = DEVICE_NAMES[body.u32()] as DeviceName | undefined
     const access = ACCESS[body.u32()]
@@ -126,32 +119,27 @@ export class Session {
     return { result: this.process.open(device, { access, nonblock }) }
   }
 
-  #ioctl(body: BodyReader): Answer {
+  #ioctl(body: BodyReader, answer: BodyWriter): Answer {
     const fd = body.u32()
     const number = body.u32()
     const argument = body.u64()
     const memory = new Snapshot(decodeRanges(body))
     body.end()
     const result = this.process.ioctl(fd, number, argument, memory)
-    const answer = new BodyWriter()
     encodeWrites(answer, memory.writes)
-    if (result === 0) this.#announceChunks(answer, fd, number, memory)
+    if (result === 0 && number === GNTALLOC_ALLOC_GREF) this.#announceChunks(answer, fd, memory)
     else answer.u32(0)
     const port = number === EVTCHN_BIND_STATIC && result === 0 ? memory.firstU32 : result
     const entry = port > 0 ? this.#ownPort(fd, port) : undefined
-    if (!entry) {
-      answer.u32(0)
-      return { result, body: answer.finish() }
-    }
-    answer.u32(1)
-    return { result, ...this.#describePort(answer, entry) }
+    answer.u32(entry ? 1 : 0)
+    return entry ? { result, ...this.#describeInbox(answer, entry, 'read') } : { result }
   }
 
-  /** After an ALLOC: the chunks that this process must map before they can be sealed. */
-  #announceChunks(answer: BodyWriter, fd: number, number: number, memory: Snapshot): void {
-    const file = number === GNTALLOC_ALLOC_GREF ? this.process.file(fd) : undefined
-    const allocation = memory.writes[0]?.bytes
-    if (!(file instanceof GntallocFile) || !allocation) {
+  /** After an ALLOC: the chunks that this process must map before they can be sealed; the pages. */
+  #announceChunks(answer: BodyWriter, fd: number, memory: Snapshot): void {
+    const file = this.process.file(fd)
+    const write = memory.writes[0]
+    if (!(file instanceof GntallocFile) || !write) {
       answer.u32(0)
       return
     }
@@ -161,20 +149,39 @@ export class Session {
       this.#context.chunks.chunk(id)?.holders.add(this.process)
       answer.u32(id)
     }
+    const allocation = write.range.bytes.slice(write.from, write.end)
     const { count } = decodeAllocGref(allocation)
     const { index } = decodeAllocGrefReply(allocation, 0)
     answer.u64(index)
-    this.#writePlaces(answer, count === 0 ? [] : file.framesAt(index, count))
+    this.#writeRuns(answer, count === 0 ? [] : file.framesAt(index, count))
   }
 
-  /** Pages by chunk and slot. Answers false when a chunk of them cannot be shown yet. */
-  #writePlaces(answer: BodyWriter, frames: readonly Frame[]): boolean {
-    answer.u32(frames.length)
-    for (const frame of frames) {
-      const chunk = frame < 0 ? undefined : this.#context.chunks.chunkOf(frame)
+  /**
+   * Pages as runs within chunks, the longest that there are. Answers false when a chunk of them
+   * cannot be shown yet.
+   */
+  #writeRuns(answer: BodyWriter, frames: readonly Frame[]): boolean {
+    const at = answer.length
+    answer.u32(0)
+    let runs = 0
+    for (let i = 0; i < frames.length; runs++) {
+      const first = frames[i] as Frame
+      const chunk = first < 0 ? undefined : this.#context.chunks.chunkOf(first)
       if (chunk && !this.#entitle(chunk)) return false
-      answer.u32(chunk?.id ?? 0).u32(chunk ? frame - chunk.first : 0)
+      const step = chunk ? 1 : 0
+      const max = Math.min(
+        frames.length - i,
+        chunk ? chunk.first + chunk.pages - first : frames.length,
+      )
+      let count = 1
+      while (count < max && frames[i + count] === first + step * count) count++
+      answer
+        .u32(chunk?.id ?? 0)
+        .u32(chunk ? first - chunk.first : 0)
+        .u32(count)
+      i += count
     }
+    answer.replaceU32(at, runs)
     return true
   }
 
@@ -201,7 +208,7 @@ export class Session {
     }
   }
 
-  #mmap(body: BodyReader): Answer {
+  #mmap(body: BodyReader, answer: BodyWriter): Answer {
     const fd = body.u32()
     const address = body.u64()
     const offset = body.u64()
@@ -212,8 +219,8 @@ export class Session {
     const result = this.process.mmap(fd, { address, offset, length, prot, flags })
     if (result < 0) return { result }
     const frames = this.process.vma(address)?.frames ?? []
-    const answer = new BodyWriter(16 + 8 * frames.length)
-    if (this.#writePlaces(answer, frames)) return { result, body: answer.finish() }
+    if (this.#writeRuns(answer, frames)) return { result }
+    answer.cut()
     this.process.munmap(address, length)
     return { result: -ERRNO.EINVAL }
   }
@@ -244,7 +251,7 @@ export class Session {
     return { result: this.process.munmap(address, length) }
   }
 
-  #protect(body: BodyReader): Answer {
+  #protect(body: BodyReader, answer: BodyWriter): Answer {
     const address = body.u64()
     const length = body.u64()
     const prot = body.u32()
@@ -252,7 +259,6 @@ export class Session {
     const result = this.process.protect(address, length, prot)
     if (result < 0) return { result }
     // Pages that the kernel took away by this (pv): the client must not go on showing them.
-    const lost = new BodyWriter()
     const at: number[] = []
     const end = address + length
     for (let vma = this.process.vma(address); vma && vma.start < end; ) {
@@ -261,9 +267,9 @@ export class Session {
       }
       vma = this.process.vma(vma.end)
     }
-    lost.u32(at.length)
-    for (const page of at) lost.u64(page)
-    return { result, body: lost.finish() }
+    answer.u32(at.length)
+    for (const page of at) answer.u64(page)
+    return { result }
   }
 
   #descriptor(body: BodyReader, call: (fd: number) => number): Answer {
@@ -272,18 +278,15 @@ export class Session {
     return { result: call(fd) }
   }
 
-  #chunk(body: BodyReader): Answer {
+  #chunk(body: BodyReader, answer: BodyWriter): Answer {
     const id = body.u32()
     body.end()
     const chunk = this.#context.chunks.chunk(id)
     if (!chunk?.holders.has(this.process)) return { result: -ERRNO.ENOENT }
     const isGranter = chunk.placement.process === this.process
-    const answer = new BodyWriter()
-      .u32(chunk.pages)
-      .u32(chunk.placement.writable ? 1 : 0)
-      .u32(isGranter ? 1 : 0)
-      .finish()
-    return { result: 0, body: answer, fds: [chunk.memfd.fd] }
+    answer.u32(chunk.pages).u32(chunk.placement.writable ? 1 : 0)
+    answer.u32(isGranter ? 1 : 0)
+    return { result: 0, fds: [chunk.memfd.fd] }
   }
 
   #chunkMapped(body: BodyReader): Answer {
@@ -294,14 +297,14 @@ export class Session {
     return { result: 0 }
   }
 
-  #peer(body: BodyReader): Answer {
+  #peer(body: BodyReader, answer: BodyWriter): Answer {
     const fd = body.u32()
     const port = body.u32()
     body.end()
     const entry = this.#ownPort(fd, port)
     const peer = entry?.peer && this.#context.links.find(entry.peer.domid, entry.peer.port)
     if (!entry || !peer) return { result: -ERRNO.ENOTCONN }
-    const answer = new BodyWriter().u32(entry.serial)
+    answer.u32(entry.serial)
     return { result: 0, ...this.#describeInbox(answer, peer, 'write') }
   }
 
@@ -311,10 +314,6 @@ export class Session {
     return entry && this.process.file(fd) === entry.file ? entry : undefined
   }
 
-  #describePort(answer: BodyWriter, entry: PortEntry): Omit<Answer, 'result'> {
-    return this.#describeInbox(answer, entry, 'read')
-  }
-
   /** Where a port is: inbox, slot, port; and its descriptors, which a receiver gets once. */
   #describeInbox(
     answer: BodyWriter,
@@ -322,19 +321,20 @@ export class Session {
     end: 'read' | 'write',
   ): Omit<Answer, 'result'> {
     const { inbox } = entry
-    const body = answer.u32(inbox.id).u32(entry.slot).u32(entry.port).finish()
+    answer.u32(inbox.id).u32(entry.slot).u32(entry.port)
     if (end === 'read') {
-      if (inbox.isDelivered) return { body }
+      if (inbox.isDelivered) return {}
       inbox.isDelivered = true
     }
-    return { body, ...inboxDescriptors(inbox, end) }
+    return inboxDescriptors(inbox, end)
   }
 
-  #explain(body: BodyReader): Answer {
+  #explain(body: BodyReader, answer: BodyWriter): Answer {
     const fd = body.u32()
     body.end()
     const facts = this.#withCommand(this.process.explain(fd))
-    return { result: 0, body: new BodyWriter().text(JSON.stringify(facts ?? null)).finish() }
+    answer.text(JSON.stringify(facts ?? null))
+    return { result: 0 }
   }
 
   /** On a host there is a command that turns the knob. */
@@ -348,7 +348,7 @@ export class Session {
 }
 
 /** A receiver gets the pipe to read, the states, and its connections; a sender the first two. */
-function inboxDescriptors(inbox: Inbox, end: 'read' | 'write'): Omit<Answer, 'result' | 'body'> {
+function inboxDescriptors(inbox: Inbox, end: 'read' | 'write'): Omit<Answer, 'result'> {
   const shared = [inbox.statesMemfd.fd]
   if (end === 'read') shared.push(inbox.connectionsMemfd.fd)
   return { ownedFds: [inbox.openEnd(end)], fds: shared }

@@ -11,11 +11,12 @@ export interface MemoryRange {
   readonly writable: boolean
 }
 
-/** What a call stored into the client's memory. */
+/** What a call stored into the client's memory: bytes of a range, as they are once it is done. */
 export interface MemoryWrite {
-  readonly address: number
-  /** As they are once the call is done: a part of the range, which later stores change too. */
-  readonly bytes: Uint8Array
+  readonly range: MemoryRange
+  /** Bytes of the range, from here up to, and without, `end`. */
+  readonly from: number
+  end: number
 }
 
 /** Stores that are remembered one by one before those of the same bytes become one. */
@@ -48,6 +49,9 @@ export class Snapshot implements UserMemory {
   }
 
   read(address: number, length: number): Uint8Array | undefined {
+    // Nearly always: a struct at the start of the argument.
+    const only = this.#whole(address, length)
+    if (only) return only.bytes.slice(address - only.address, address - only.address + length)
     // Before anything of that length is made: it is the client's word.
     if (!this.canAccess(address, length, false)) return undefined
     const result = new Uint8Array(length)
@@ -58,13 +62,30 @@ export class Snapshot implements UserMemory {
   }
 
   write(address: number, bytes: Uint8Array): boolean {
+    const only = this.#whole(address, bytes.byteLength)
+    if (only?.writable) {
+      const from = address - only.address
+      only.bytes.set(bytes, from)
+      this.#stored(only, from, bytes.byteLength)
+      return true
+    }
     const end = this.#walk(address, bytes.byteLength, true, (range, from, at, count) => {
       range.bytes.set(bytes.subarray(at, at + count), from)
-      const stored = range.bytes.subarray(from, from + count)
-      this.#writes.push({ address: range.address + from, bytes: stored })
+      this.#stored(range, from, count)
     })
-    if (this.#writes.length > this.#writesMax) this.#compact()
     return end === bytes.byteLength
+  }
+
+  #stored(range: MemoryRange, from: number, count: number): void {
+    this.#writes.push({ range, from, end: from + count })
+    if (this.#writes.length > this.#writesMax) this.#compact()
+  }
+
+  /** The range in which all of a run lies. */
+  #whole(address: number, length: number): MemoryRange | undefined {
+    const range = this.#ranges[this.#find(address)]
+    if (!range || length === 0) return undefined
+    return address + length <= range.address + range.bytes.byteLength ? range : undefined
   }
 
   canAccess(address: number, length: number, writable: boolean): boolean {
@@ -82,18 +103,12 @@ export class Snapshot implements UserMemory {
    * more than what the client sent.
    */
   #compact(): void {
-    const sorted = this.#writes.sort((a, b) => a.address - b.address)
+    const sorted = this.#writes.sort((a, b) => startOf(a) - startOf(b))
     const kept: MemoryWrite[] = []
     for (const write of sorted) {
       const last = kept.at(-1)
-      const before = last ? write.address - last.address : Number.POSITIVE_INFINITY
-      const isNext = last?.bytes.buffer === write.bytes.buffer && before <= last.bytes.byteLength
-      if (!last || !isNext) kept.push(write)
-      else {
-        const length = Math.max(last.bytes.byteLength, before + write.bytes.byteLength)
-        const bytes = new Uint8Array(last.bytes.buffer, last.bytes.byteOffset, length)
-        kept[kept.length - 1] = { address: last.address, bytes }
-      }
+      if (last?.range !== write.range || write.from > last.end) kept.push({ ...write })
+      else last.end = Math.max(last.end, write.end)
     }
     this.#writes = kept
     this.#writesMax = Math.max(WRITES_FIRST, 2 * kept.length)
@@ -132,6 +147,10 @@ export class Snapshot implements UserMemory {
   }
 }
 
+function startOf({ range, from }: MemoryWrite): number {
+  return range.address + from
+}
+
 export function encodeRanges(body: BodyWriter, ranges: readonly MemoryRange[]): void {
   body.u32(ranges.length)
   for (const range of ranges) {
@@ -161,9 +180,7 @@ export function decodeRanges(body: BodyReader): MemoryRange[] {
 
 export function encodeWrites(body: BodyWriter, writes: readonly MemoryWrite[]): void {
   body.u32(writes.length)
-  for (const { address, bytes } of writes) body.u64(address).bytes(bytes)
-}
-
-export function decodeWrites(body: BodyReader): MemoryWrite[] {
-  return Array.from({ length: body.u32() }, () => ({ address: body.u64(), bytes: body.bytes() }))
+  for (const { range, from, end } of writes) {
+    body.u64(range.address + from).bytesOf(range.bytes, from, end)
+  }
 }

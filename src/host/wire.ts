@@ -1,6 +1,7 @@
-import { viewOf } from '../abi/bytes.ts'
+import { readU16, readU32, writeU16, writeU32 } from '../abi/bytes.ts'
 import { ProtocolError } from '../base/errors.ts'
-import { QUEUED_CALLS_MAX } from './limits.ts'
+import { MessageBuffer } from '../native/messages.ts'
+import { INLINE_BODY_MAX } from './limits.ts'
 
 /**
  * The wire between a client and the host: SEQPACKET messages, little endian, one request and one
@@ -19,7 +20,17 @@ export const WIRE_VERSION = 1
 export const WIRE_MAGIC = 0x4d4f4458
 export const HEADER_SIZE = 16
 export const FLAG_BODY_IN_FD = 1
-/** The body starts with calls that go ahead of this one; see {@link encodeQueued}. */
+/**
+ * The body starts with calls that go ahead of this one, without an effect that others see yet:
+ *
+ *      0         4        8         12
+ *     +---------+--------+---------+--- … --+--------+---------+--- …
+ *     |  count  |   op   | length  | body   |   op   | length  | body …   then the call's own body
+ *     +---------+--------+---------+--- … --+--------+---------+--- …
+ *
+ * Each must answer 0: the client went on as if it had, so a host that sees another answer has a
+ * client that it does not understand.
+ */
 export const FLAG_QUEUED = 2
 /** Nobody waits: there is no reply, and the operation is the queued calls alone. */
 export const FLAG_ONE_WAY = 4
@@ -59,92 +70,89 @@ export interface Message {
 }
 
 export function writeHeader(bytes: Uint8Array, message: Message): void {
-  const view = viewOf(bytes)
-  view.setUint16(0, message.op, true)
-  view.setUint16(2, message.flags, true)
-  view.setUint32(4, message.serial, true)
-  view.setInt32(8, message.result, true)
-  view.setUint32(12, message.length, true)
+  writeU16(bytes, 0, message.op)
+  writeU16(bytes, 2, message.flags)
+  writeU32(bytes, 4, message.serial)
+  writeU32(bytes, 8, message.result)
+  writeU32(bytes, 12, message.length)
 }
 
 export function readHeader(bytes: Uint8Array): Message {
-  const view = viewOf(bytes)
   return {
-    op: view.getUint16(0, true),
-    flags: view.getUint16(2, true),
-    serial: view.getUint32(4, true),
-    result: view.getInt32(8, true),
-    length: view.getUint32(12, true),
+    op: readU16(bytes, 0),
+    flags: readU16(bytes, 2),
+    serial: readU32(bytes, 4),
+    result: readU32(bytes, 8) | 0,
+    length: readU32(bytes, 12),
   }
 }
 
-/** A call that goes ahead of another: its outcome is known before it is made. */
-export interface QueuedCall {
-  readonly op: number
-  readonly body: Uint8Array
-}
+/** Up to so many bytes a loop copies faster than a call that needs an array of its own. */
+const COPY_LOOP_MAX = 128
+/** Bytes of a message that travels in the socket. */
+const CAPACITY = HEADER_SIZE + INLINE_BODY_MAX
 
 /**
- * Calls without an effect that anybody could see yet travel ahead of the next one that has some:
- *
- *      0         4        8         12
- *     +---------+--------+---------+--- … --+--------+---------+--- …
- *     |  count  |   op   | length  | body   |   op   | length  | body …   then the call's own body
- *     +---------+--------+---------+--- … --+--------+---------+--- …
- *
- * Each must answer 0: the client went on as if it had, so a host that sees another answer has a
- * client that it does not understand.
+ * A message being written: room for its header, then the fields of its body, where they will be
+ * sent from. It is used again for the next one: a fresh array for each costs more than the call.
  */
-export function encodeQueued(body: BodyWriter, calls: readonly QueuedCall[]): void {
-  body.u32(calls.length)
-  for (const call of calls) body.u32(call.op).bytes(call.body)
-}
-
-export function decodeQueued(body: BodyReader): QueuedCall[] {
-  const count = body.u32()
-  if (count > QUEUED_CALLS_MAX) {
-    throw new ProtocolError(
-      'ERR_HOST_PROTOCOL',
-      `${count} queued calls in a message, at most ${QUEUED_CALLS_MAX}`,
-    )
-  }
-  return Array.from({ length: count }, () => ({ op: body.u32(), body: body.bytes() }))
-}
-
-/** Appends fields to a growing body. */
 export class BodyWriter {
-  #bytes: Uint8Array
-  #view: DataView
-  #length = 0
+  #buffer: MessageBuffer = new MessageBuffer(CAPACITY)
+  #bytes: Uint8Array = this.#buffer.bytes
+  #end: number = HEADER_SIZE
 
-  constructor(capacity = 64) {
-    this.#bytes = new Uint8Array(capacity)
-    this.#view = viewOf(this.#bytes)
+  /** Header and body; good until the next field is written. */
+  get buffer(): MessageBuffer {
+    return this.#buffer
   }
 
-  u32(value: number): this {
-    this.#reserve(4)
-    this.#view.setUint32(this.#length, value, true)
-    this.#length += 4
+  /** Bytes of the body. */
+  get length(): number {
+    return this.#end - HEADER_SIZE
+  }
+
+  /** Forgets what follows the first `length` bytes of the body. */
+  cut(length = 0): this {
+    // A rare body of megabytes does not keep its room.
+    if (length === 0 && this.#bytes.byteLength > CAPACITY) this.#use(new MessageBuffer(CAPACITY))
+    this.#end = HEADER_SIZE + length
     return this
   }
 
-  i32(value: number): this {
-    return this.u32(value >>> 0)
+  u32(value: number): this {
+    if (this.#end + 4 > this.#bytes.byteLength) this.#grow(4)
+    writeU32(this.#bytes, this.#end, value)
+    this.#end += 4
+    return this
   }
 
   /** A number up to 2^53, as u64. */
   u64(value: number): this {
-    this.u32(value >>> 0)
-    return this.u32(Math.floor(value / 2 ** 32))
+    return this.u32(value >>> 0).u32(Math.floor(value / 2 ** 32))
+  }
+
+  /** Replaces a u32 that was written at a place in the body. */
+  replaceU32(at: number, value: number): void {
+    writeU32(this.#bytes, HEADER_SIZE + at, value)
   }
 
   /** A length and the bytes, padded to four. */
   bytes(value: Uint8Array): this {
-    this.u32(value.byteLength)
-    this.#reserve(value.byteLength + 3)
-    this.#bytes.set(value, this.#length)
-    this.#length += (value.byteLength + 3) & ~3
+    return this.bytesOf(value, 0, value.byteLength)
+  }
+
+  /** As {@link bytes}, for bytes of `value` from `from` up to, and without, `to`. */
+  bytesOf(value: Uint8Array, from: number, to: number): this {
+    const length = to - from
+    const padded = (length + 3) & ~3
+    this.u32(length)
+    if (this.#end + padded > this.#bytes.byteLength) this.#grow(padded)
+    const bytes = this.#bytes
+    const at = this.#end
+    if (length > COPY_LOOP_MAX) bytes.set(value.subarray(from, to), at)
+    else for (let i = 0; i < length; i++) bytes[at + i] = value[from + i] as number
+    for (let i = length; i < padded; i++) bytes[at + i] = 0
+    this.#end = at + padded
     return this
   }
 
@@ -152,45 +160,36 @@ export class BodyWriter {
     return this.bytes(new TextEncoder().encode(value))
   }
 
-  /** Bytes that carry their own length, or none. */
-  raw(value: Uint8Array): this {
-    this.#reserve(value.byteLength)
-    this.#bytes.set(value, this.#length)
-    this.#length += value.byteLength
-    return this
+  #grow(more: number): void {
+    const bigger = new MessageBuffer(Math.max(this.#bytes.byteLength * 2, this.#end + more))
+    bigger.bytes.set(this.#bytes.subarray(0, this.#end))
+    this.#use(bigger)
   }
 
-  finish(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length)
-  }
-
-  #reserve(more: number): void {
-    if (this.#length + more <= this.#bytes.byteLength) return
-    const bigger = new Uint8Array(Math.max(this.#bytes.byteLength * 2, this.#length + more))
-    bigger.set(this.#bytes.subarray(0, this.#length))
-    this.#bytes = bigger
-    this.#view = viewOf(bigger)
+  #use(buffer: MessageBuffer): void {
+    this.#buffer = buffer
+    this.#bytes = buffer.bytes
   }
 }
 
-/** Reads the fields of a body; a body that ends early is a peer that broke the protocol. */
+/**
+ * Reads the fields of a body where it was received; a body that ends early is a peer that broke the
+ * protocol. Good until the next message is received in the same place.
+ */
 export class BodyReader {
   readonly #bytes: Uint8Array
-  readonly #view: DataView
-  #at = 0
+  #at: number
+  #end: number
 
-  constructor(bytes: Uint8Array) {
+  /** Reads bytes from `at` to `end`. */
+  constructor(bytes: Uint8Array, at = 0, end: number = bytes.byteLength) {
     this.#bytes = bytes
-    this.#view = viewOf(bytes)
+    this.#at = at
+    this.#end = end
   }
 
   u32(): number {
-    const at = this.#take(4)
-    return this.#view.getUint32(at, true)
-  }
-
-  i32(): number {
-    return this.u32() | 0
+    return readU32(this.#bytes, this.#take(4))
   }
 
   u64(): number {
@@ -198,12 +197,23 @@ export class BodyReader {
     return this.u32() * 2 ** 32 + low
   }
 
-  /** A copy: what is read once is never read again from a place that a peer can write. */
+  /** A copy: it outlives the message. */
   bytes(): Uint8Array {
     const length = this.u32()
     const at = this.#take(length)
-    this.#at = Math.min((this.#at + 3) & ~3, this.#bytes.byteLength)
-    return this.#bytes.slice(at, at + length)
+    this.#pad()
+    if (length > COPY_LOOP_MAX) return this.#bytes.slice(at, at + length)
+    const copy = new Uint8Array(length)
+    for (let i = 0; i < length; i++) copy[i] = this.#bytes[at + i] as number
+    return copy
+  }
+
+  /** The same fields, to be read later, up to the end of the `bytes` that come next. */
+  inner(): BodyReader {
+    const length = this.u32()
+    const at = this.#take(length)
+    this.#pad()
+    return new BodyReader(this.#bytes, at, at + length)
   }
 
   text(): string {
@@ -212,24 +222,27 @@ export class BodyReader {
 
   /** Nothing may follow the last field. */
   end(): void {
-    if (this.#at !== this.#bytes.byteLength) {
-      throw new ProtocolError(
-        'ERR_HOST_PROTOCOL',
-        `message body has ${this.#bytes.byteLength} bytes, its fields end at ${this.#at}`,
-      )
-    }
+    if (this.#at === this.#end) return
+    throw new ProtocolError(
+      'ERR_HOST_PROTOCOL',
+      `message body has ${this.#end - this.#at} bytes after its last field`,
+    )
+  }
+
+  /** What follows `bytes`, up to a multiple of four; the last field may go without. */
+  #pad(): void {
+    this.#at = Math.min((this.#at + 3) & ~3, this.#end)
   }
 
   #take(length: number): number {
     const at = this.#at
-    if (length > this.#bytes.byteLength - at) {
+    if (length > this.#end - at) {
       throw new ProtocolError(
         'ERR_HOST_PROTOCOL',
-        `message body ends early: ${length} bytes wanted at ${at}, ` +
-          `${this.#bytes.byteLength - at} there`,
+        `message body ends early: ${length} bytes wanted, ${this.#end - at} there`,
       )
     }
-    this.#at += length
+    this.#at = at + length
     return at
   }
 }

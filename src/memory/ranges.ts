@@ -43,7 +43,7 @@ export interface MemoryUsage {
 }
 
 /** Calls mmap(2): `at` is 0 for an address of the kernel's choice, and `fixed` MAP_FIXED or 0. */
-type Mapper = (at: Address, fixed: number) => Address | Result
+export type Mapper = (at: Address, fixed: number) => Address | Result
 
 const ANONYMOUS = MAP_PRIVATE | MAP_ANONYMOUS
 const MAP_NORESERVE = 0x4000
@@ -117,6 +117,11 @@ export class Ranges {
       }
       return 0
     })
+  }
+
+  /** Memory that `mapper` maps by a single kernel mapping. */
+  mapOne(length: number, at: Address | undefined, mapper: Mapper): Address | Result {
+    return this.#map(length, at, 'live', 1, mapper)
   }
 
   /**

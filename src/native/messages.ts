@@ -1,4 +1,5 @@
-import { addressOfBytes, declare, type Result, restarted } from './koffi.ts'
+import { ERRNO } from '../abi/errno.ts'
+import { addressOfBytes, answer, declare, type Result } from './koffi.ts'
 import { MSG_NOSIGNAL } from './sockets.ts'
 
 /** Flags in msg_flags and for recvmsg. Source: include/linux/socket.h. */
@@ -11,8 +12,9 @@ const SCM_RIGHTS = 1
 /** Descriptors of one message: SCM_MAX_FD of include/net/scm.h. */
 export const MESSAGE_FDS_MAX = 253
 
-const sendmsg = declare('intptr_t sendmsg(int fd, const void *message, int flags)')
-const recvmsg = declare('intptr_t recvmsg(int fd, void *message, int flags)')
+// The msghdr goes by address: it never moves, and koffi passes a number in half the time of bytes.
+const sendmsg = declare('intptr_t sendmsg(int fd, uintptr_t message, int flags)')
+const recvmsg = declare('intptr_t recvmsg(int fd, uintptr_t message, int flags)')
 
 /** What one recvmsg(2) brought. */
 export interface ReceivedMessage {
@@ -27,54 +29,70 @@ export interface ReceivedMessage {
 }
 
 const NO_FDS: readonly number[] = Object.freeze([])
-const INITIAL_STAGE = 65536
+const STAGE_BYTES = 65536
+
+/**
+ * Bytes whose address the kernel is given: they own their memory, so it never moves, and is asked
+ * for once. What is written here is sent, and what is received is read, without a copy between.
+ */
+export class MessageBuffer {
+  readonly bytes: Uint8Array
+  readonly address: number
+
+  constructor(length: number) {
+    this.bytes = new Uint8Array(new ArrayBuffer(length))
+    this.address = addressOfBytes(this.bytes)
+  }
+}
 
 /**
  * A msghdr with all that it names, built once per thread:
  *
  *      msghdr (56)             iovec (16)           control
  *     +---------------------+ +-----------------+  +---------------------------+
- *     |  0 name, namelen    | | 0 base -> stage |  |  0 u64 cmsg_len           |
+ *     |  0 name, namelen    | | 0 base          |  |  0 u64 cmsg_len           |
  *     | 16 -> iovec, 1      | | 8 length        |  |  8 i32 level, 12 i32 type |
  *     | 32 -> control, len  | +-----------------+  | 16 i32 fds[]              |
  *     | 48 flags            |                      +---------------------------+
  *     +---------------------+
  *
- * Messages pass through a stage of our own, since the kernel is given addresses: a caller's buffer
- * may belong to Node's pool or move with its length, and a copy of some hundred bytes is cheaper
- * than to ask for its address. Sizes are those of 64-bit Linux, little endian; musl pads its
- * narrower lengths to the same layout.
+ * Sizes are those of 64-bit Linux, little endian; musl pads its narrower lengths to the same
+ * layout.
  */
 class Header {
-  readonly bytes: Uint8Array
-  readonly #words: Uint32Array
-  readonly #iovec: Uint32Array
-  readonly #control: Int32Array
-  #stage: Uint8Array
+  readonly address: number
+  readonly #words = new Uint32Array(new ArrayBuffer(56))
+  readonly #iovec = new Uint32Array(new ArrayBuffer(16))
+  readonly #control = new Int32Array(new ArrayBuffer(aligned(16 + 4 * MESSAGE_FDS_MAX)))
+  #stage: MessageBuffer | undefined
+  #named: MessageBuffer | undefined
 
   constructor() {
-    this.#words = new Uint32Array(14)
-    this.#iovec = new Uint32Array(4)
-    this.#control = new Int32Array(4 + MESSAGE_FDS_MAX + 1)
-    this.#stage = new Uint8Array(INITIAL_STAGE)
-    this.bytes = bytesOf(this.#words)
-    putAddress(this.#words, 4, bytesOf(this.#iovec))
+    this.address = addressOfBytes(bytesOf(this.#words))
+    putAddress(this.#words, 4, addressOfBytes(bytesOf(this.#iovec)))
     this.#words[6] = 1
-    putAddress(this.#words, 8, bytesOf(this.#control))
-    putAddress(this.#iovec, 0, this.#stage)
+    putAddress(this.#words, 8, addressOfBytes(bytesOf(this.#control)))
   }
 
-  /** The stage, with room for `length` bytes, and named in the iovec with that length. */
-  stage(length: number): Uint8Array {
-    if (length > this.#stage.byteLength) {
-      this.#stage = new Uint8Array(length)
-      putAddress(this.#iovec, 0, this.#stage)
-    }
+  /** Names the first `length` bytes of a buffer, which is kept for as long as it is named. */
+  name(buffer: MessageBuffer, length: number): void {
+    if (this.#named !== buffer) putAddress(this.#iovec, 0, buffer.address)
+    this.#named = buffer
     this.#iovec[2] = length
+  }
+
+  /** A buffer for bytes of a caller's, which may belong to Node's pool or move. */
+  stage(length: number): MessageBuffer {
+    const known = this.#stage
+    if (known && known.bytes.byteLength >= length) return known
+    this.#stage = new MessageBuffer(Math.max(length, STAGE_BYTES))
     return this.#stage
   }
 
   putFds(fds: readonly number[]): void {
+    this.#words[12] = 0
+    this.#words[10] = 0
+    if (fds.length === 0) return
     if (fds.length > MESSAGE_FDS_MAX)
       throw new RangeError(`${fds.length} descriptors in one message of at most ${MESSAGE_FDS_MAX}`)
     const control = this.#control
@@ -83,8 +101,7 @@ class Header {
     control[2] = SOL_SOCKET
     control[3] = SCM_RIGHTS
     for (let i = 0; i < fds.length; i++) control[4 + i] = fds[i]!
-    this.#words[10] = fds.length === 0 ? 0 : aligned(16 + 4 * fds.length)
-    this.#words[12] = 0
+    this.#words[10] = aligned(16 + 4 * fds.length)
   }
 
   expectFds(): void {
@@ -122,8 +139,7 @@ function bytesOf(array: Uint32Array | Int32Array): Uint8Array {
   return new Uint8Array(array.buffer)
 }
 
-function putAddress(words: Uint32Array, at: number, of: Uint8Array): void {
-  const address = addressOfBytes(of)
+function putAddress(words: Uint32Array, at: number, address: number): void {
   words[at] = address % 2 ** 32
   words[at + 1] = Math.floor(address / 2 ** 32)
 }
@@ -133,9 +149,50 @@ let outgoing: Header | undefined
 let incoming: Header | undefined
 
 /**
- * sendmsg(2) with descriptors of ours, which stay ours: the message holds them too. Never raises
- * SIGPIPE. Answers bytes; on a SEQPACKET socket all or none.
+ * sendmsg(2) of the first `length` bytes of a buffer, with descriptors of ours, which stay ours:
+ * the message holds them too. Never raises SIGPIPE. Answers bytes; on a SEQPACKET socket all or
+ * none.
  */
+export function sendBuffer(
+  fd: number,
+  buffer: MessageBuffer,
+  length: number,
+  fds: readonly number[] = NO_FDS,
+  flags = 0,
+): Result {
+  outgoing ??= new Header()
+  outgoing.putFds(fds)
+  outgoing.name(buffer, length)
+  for (;;) {
+    const result = answer(sendmsg.invoke(fd, outgoing.address, flags | MSG_NOSIGNAL))
+    if (result !== -ERRNO.EINTR) return result
+  }
+}
+
+/** recvmsg(2): one message into the start of a buffer, and the descriptors that came with it. */
+export function receiveBuffer(
+  fd: number,
+  buffer: MessageBuffer,
+  flags = 0,
+  capacity: number = buffer.bytes.byteLength,
+): ReceivedMessage | Result {
+  incoming ??= new Header()
+  incoming.name(buffer, capacity)
+  for (;;) {
+    incoming.expectFds()
+    const length = answer(recvmsg.invoke(fd, incoming.address, flags | MSG_CMSG_CLOEXEC))
+    if (length === -ERRNO.EINTR) continue
+    if (length < 0) return length
+    return {
+      length: Math.min(length, capacity),
+      fds: incoming.takeFds(),
+      truncated: (incoming.flags & MSG_TRUNC) !== 0,
+      fdsTruncated: (incoming.flags & MSG_CTRUNC) !== 0,
+    }
+  }
+}
+
+/** As {@link sendBuffer}, for bytes of any origin, by way of a copy. */
 export function sendMessage(
   fd: number,
   bytes: Uint8Array,
@@ -143,24 +200,16 @@ export function sendMessage(
   flags = 0,
 ): Result {
   outgoing ??= new Header()
-  outgoing.putFds(fds)
-  outgoing.stage(bytes.byteLength).set(bytes)
-  return restarted(sendmsg, fd, outgoing.bytes, flags | MSG_NOSIGNAL)
+  const stage = outgoing.stage(bytes.byteLength)
+  stage.bytes.set(bytes)
+  return sendBuffer(fd, stage, bytes.byteLength, fds, flags)
 }
 
-/** recvmsg(2): one message into the start of `into`, and the descriptors that came with it. */
+/** As {@link receiveBuffer}, into bytes of any origin. */
 export function receiveMessage(fd: number, into: Uint8Array, flags = 0): ReceivedMessage | Result {
   incoming ??= new Header()
-  incoming.expectFds()
   const stage = incoming.stage(into.byteLength)
-  const result = restarted(recvmsg, fd, incoming.bytes, flags | MSG_CMSG_CLOEXEC)
-  if (result < 0) return result
-  const length = Math.min(result, into.byteLength)
-  into.set(length === stage.byteLength ? stage : stage.subarray(0, length))
-  return {
-    length,
-    fds: incoming.takeFds(),
-    truncated: (incoming.flags & MSG_TRUNC) !== 0,
-    fdsTruncated: (incoming.flags & MSG_CTRUNC) !== 0,
-  }
+  const received = receiveBuffer(fd, stage, flags, into.byteLength)
+  if (typeof received !== 'number') into.set(stage.bytes.subarray(0, received.length))
+  return received
 }

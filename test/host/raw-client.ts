@@ -1,3 +1,4 @@
+import { readU32 } from '../../src/abi/bytes.ts'
 import { DEVICE_NAMES, type DeviceName } from '../../src/abi/devices.ts'
 import * as evtchn from '../../src/abi/evtchn.ts'
 import { encodeBindInterdomain, encodeU32 } from '../../src/abi/evtchn.ts'
@@ -8,7 +9,14 @@ import { PAGE_SIZE } from '../../src/abi/page.ts'
 import { CallSocket, type Reply } from '../../src/host/call-socket.ts'
 import { domainPath } from '../../src/host/directory.ts'
 import { encodeRanges, type MemoryRange } from '../../src/host/snapshot.ts'
-import { BodyWriter, OP, type Op, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
+import {
+  BodyWriter,
+  HEADER_SIZE,
+  OP,
+  type Op,
+  WIRE_MAGIC,
+  WIRE_VERSION,
+} from '../../src/host/wire.ts'
 import { close } from '../../src/native/files.ts'
 import type { HostMachine } from '../../src/start-host.ts'
 
@@ -30,7 +38,10 @@ export class RawClient {
   }
 
   call(op: Op, body: BodyWriter): Reply {
-    return this.socket.call(op, body.finish())
+    const { bytes } = body.buffer
+    const request = this.socket.begin(op)
+    for (let at = 0; at < body.length; at += 4) request.u32(readU32(bytes, HEADER_SIZE + at))
+    return this.socket.call()
   }
 
   open(name: DeviceName): number {
