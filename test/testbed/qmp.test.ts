@@ -15,7 +15,8 @@ test('a command gets the next answer, past the greeting and events', async () =>
   input.write(': "running"}}\n{"return": {}}\n')
   expect(await status).toEqual({ status: 'running' })
   expect(await quit).toEqual({})
-  expect(output.read()?.toString()).toBe(
+  output.end()
+  expect(Buffer.concat(await output.toArray()).toString()).toBe(
     '{"execute":"query-status","arguments":{}}\n{"execute":"quit","arguments":{"force":true}}\n',
   )
 })
