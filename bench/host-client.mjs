@@ -1,5 +1,5 @@
 /** The measuring half of host.mjs, in a process that can be pinned. Prints its ratios as JSON. */
-import { fork } from 'node:child_process'
+import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import * as gntalloc from '../dist/abi/gntalloc.js'
@@ -96,6 +96,7 @@ async function wake() {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', 'pipe', 'pipe'],
     env: { ...process.env, INTERDOM_DOMID: '2' },
   })
+  pin(peer.pid, process.env.PEER_CORE)
   const { connect } = await import('../dist/index.js')
   const xen = await connect({ domid: 1 })
   const bell = xen.evtchn.bindUnbound({ to: 2 })
@@ -147,6 +148,10 @@ function figures(times) {
     bareNs: Math.round(bareNs),
     ratio: round2(loadedNs / bareNs),
   }
+}
+
+function pin(pid, core) {
+  execFileSync('taskset', ['-acp', String(core), String(pid)], { stdio: 'ignore' })
 }
 
 function bareTrips(path) {

@@ -1,8 +1,17 @@
-import { PAGE_SHIFT, PAGE_SIZE } from '../abi/page.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
 import type { Frame, PagePlacement, PageStore } from '../hypervisor/page-store.ts'
-import { F_SEAL_SEAL } from '../native/files.ts'
+import {
+  F_SEAL_SEAL,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  fallocate,
+} from '../native/files.ts'
 import { CHUNK_PAGES, EMPTY_CHUNKS_MAX } from './limits.ts'
 import { type Memfd, sealedMemfd } from './memfd.ts'
+import { Slots } from './slots.ts'
+
+/** From so many pages on it is cheaper to punch a hole than to write zeroes. */
+const PUNCH_PAGES_MIN = 8
 
 /**
  * A chunk: a memfd of pages of one granting process for one grantee with one right, so that nobody
@@ -23,9 +32,7 @@ export interface Chunk {
   readonly placement: PagePlacement
   /** Processes that may have the descriptor: they granted or were given a page. */
   readonly holders: WeakSet<object>
-  /** Freed slots, last in first out. */
-  readonly free: number[]
-  highWater: number
+  readonly slots: Slots
   used: number
   /** A grantee has the descriptor, so it can write to every page, used or not. */
   isShared: boolean
@@ -82,7 +89,7 @@ export class ChunkStore implements PageStore {
     const chunk = this.chunkOf(frame)
     const isLarge = chunk.pages > CHUNK_PAGES
     if (isFull(chunk) && !chunk.isRetired && !isLarge) this.#listOf(chunk.placement).push(chunk)
-    chunk.free.push(frame - chunk.first)
+    chunk.slots.put(frame - chunk.first)
     chunk.used--
     if (chunk.used > 0) return
     // A large chunk was made for one ALLOC and goes with it; an ordinary one waits for the next,
@@ -176,26 +183,20 @@ export class ChunkStore implements PageStore {
     if (chunks.length === 0) this.#open.get(placement.process)?.delete(keyOf(placement))
   }
 
+  /** Takes pages out of a chunk, as many of `count` as it has. */
   #take(chunk: Chunk, count: number, into: Frame[]): void {
-    for (let i = 0; i < count; i++) {
-      let slot = chunk.free.pop()
-      let isClean = false
-      if (slot === undefined) {
-        if (chunk.highWater === chunk.pages) return
-        slot = chunk.highWater++
-        isClean = !chunk.isShared
-      }
-      const at = slot << PAGE_SHIFT
-      if (!isClean) chunk.memfd.bytes.fill(0, at, at + PAGE_SIZE)
-      chunk.used++
-      if (chunk.isEmpty) {
-        chunk.isEmpty = false
-        this.#empty.set(
-          chunk.placement.process,
-          (this.#empty.get(chunk.placement.process) ?? 1) - 1,
-        )
-      }
-      into.push(chunk.first + slot)
+    if (chunk.isEmpty) {
+      const { process } = chunk.placement
+      chunk.isEmpty = false
+      this.#empty.set(process, (this.#empty.get(process) ?? 1) - 1)
+    }
+    for (let left = count; left > 0 && !isFull(chunk); ) {
+      const used = chunk.slots.highWater
+      const run = chunk.slots.take(left)
+      if (run.first < used || chunk.isShared) wipe(chunk, run.first, run.count)
+      for (let i = 0; i < run.count; i++) into.push(chunk.first + run.first + i)
+      chunk.used += run.count
+      left -= run.count
     }
   }
 
@@ -214,8 +215,7 @@ export class ChunkStore implements PageStore {
       memfd,
       placement,
       holders: new WeakSet(),
-      free: [],
-      highWater: 0,
+      slots: new Slots(pages),
       used: 0,
       isShared: false,
       isGranterMapped: false,
@@ -259,5 +259,19 @@ function placesOf({ pages }: Pick<Chunk, 'pages'>): number {
 }
 
 function isFull(chunk: Chunk): boolean {
-  return chunk.free.length === 0 && chunk.highWater === chunk.pages
+  return chunk.slots.isFull
+}
+
+/**
+ * Zeroes pages that were in use, or that a grantee may have written to. Many at once are given back
+ * to the system, which costs what was touched of them; read-only ones are sealed against that.
+ */
+function wipe(chunk: Chunk, slot: number, count: number): void {
+  const { memfd, placement } = chunk
+  const at = slot * PAGE_SIZE
+  const length = count * PAGE_SIZE
+  const canPunch = placement.writable && count >= PUNCH_PAGES_MIN
+  const punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+  if (canPunch && fallocate(memfd.fd, punch, at, length) === 0) return
+  memfd.bytes.fill(0, at, at + length)
 }

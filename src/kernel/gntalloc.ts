@@ -51,7 +51,9 @@ export class GntallocFile extends OpenFile {
   framesAt(index: number, count: number): Frame[] {
     const first = index / PAGE_SIZE
     const { grants } = this.domain.xen
-    return Array.from({ length: count }, (_, i) => grants.frame(this.#pages.get(first + i)))
+    const frames: Frame[] = []
+    for (let i = 0; i < count; i++) frames.push(grants.frame(this.#pages.get(first + i)))
+    return frames
   }
 
   override release(): void {
@@ -80,7 +82,7 @@ export class GntallocFile extends OpenFile {
     this.#counter += wanted.count
     const refs = wanted.count === 0 ? [] : this.#grantPages(wanted, caller)
     if (typeof refs === 'number') return refs
-    for (const [i, ref] of refs.entries()) this.#pages.set(first + i, ref)
+    for (let i = 0; i < refs.length; i++) this.#pages.set(first + i, refs[i] as number)
     abi.writeAllocGrefIndex(fixed, first * PAGE_SIZE)
     // The grants stay when the answer cannot be stored (case 27).
     if (!memory.write(argument, fixed)) return -ERRNO.EFAULT

@@ -154,7 +154,9 @@ export class GrantMap implements PageBacking {
 
   #mapPage(page: number): number {
     const { hypervisor, xen } = this.#domain
-    const { domid, ref } = this.grant(page)
+    // 32 bits wide in the struct, 16 for the hypervisor (case 128).
+    const domid = (this.#elements[2 * page] ?? 0) & DOMID_MASK
+    const ref = this.#elements[2 * page + 1] ?? 0
     const right = this.#isReadonly ? GNTMAP_READONLY : 0
     const flags = this.#isPv ? USER_PTE : GNTMAP_HOST_MAP
     const handle = mapGrant(hypervisor, xen, domid, ref, flags | right)

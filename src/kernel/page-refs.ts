@@ -38,7 +38,11 @@ export class PageRefs {
 
   /** Whether each of `count` pages from `first` on has a ref. */
   hasRun(first: number, count: number): boolean {
-    for (let i = 0; i < count; i++) if (this.get(first + i) === 0) return false
+    for (let page = first; page < first + count; ) {
+      const refs = this.#chunks.get(Math.floor(page / CHUNK))?.refs
+      const end = Math.min(first + count, page - (page % CHUNK) + CHUNK)
+      for (; page < end; page++) if ((refs?.[page % CHUNK] ?? 0) === 0) return false
+    }
     return true
   }
 

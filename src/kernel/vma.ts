@@ -72,8 +72,10 @@ export class Vma {
   get frames(): Frame[] {
     const { backing } = this
     if (!backing) return []
-    const count = this.length / PAGE_SIZE
-    return Array.from({ length: count }, (_, i) => backing.frame(this.firstPage + i))
+    const frames: Frame[] = []
+    const end = this.firstPage + this.length / PAGE_SIZE
+    for (let page = this.firstPage; page < end; page++) frames.push(backing.frame(page))
+    return frames
   }
 
   /** Page of the mapping in which `address` lies. */

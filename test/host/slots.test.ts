@@ -1,0 +1,25 @@
+import { describe, expect, test } from 'vitest'
+import { Slots } from '../../src/host/slots.ts'
+
+describe('the slots of a chunk', () => {
+  test('are handed out as the longest run that starts at the lowest freed one', () => {
+    const slots = new Slots(100)
+    expect(slots.take(80)).toEqual({ first: 0, count: 80 })
+    for (const slot of [70, 3, 34, 33, 32, 31]) slots.put(slot)
+    expect(slots.take(1)).toEqual({ first: 3, count: 1 })
+    expect(slots.take(3)).toEqual({ first: 31, count: 3 })
+    expect(slots.take(9)).toEqual({ first: 34, count: 1 })
+    expect(slots.take(9)).toEqual({ first: 70, count: 1 })
+    expect(slots.take(30)).toEqual({ first: 80, count: 20 })
+    expect(slots.isFull).toBe(true)
+  })
+
+  test('make one run again whatever the order in which they come back', () => {
+    const slots = new Slots(512)
+    slots.take(512)
+    for (let i = 0; i < 512; i++) slots.put((i * 77) % 512)
+    expect(slots.isFull).toBe(false)
+    expect(slots.take(512)).toEqual({ first: 0, count: 512 })
+    expect(slots.isFull).toBe(true)
+  })
+})
