@@ -63,6 +63,8 @@ export class Server {
   readonly #leaving = new Set<Domain>()
   readonly #staying = new WeakSet<Domain>()
   readonly #log = new HostLog()
+  /** What a lifeline carries. */
+  readonly #nothing = new Uint8Array(1)
   /** Let go when descriptors run out, so that whoever knocks can be turned away. */
   #spareFd = open('/dev/null', O_RDONLY)
   #isStopping = false
@@ -307,8 +309,14 @@ export class Server {
     const pair = sockets.socketpair(sockets.SOCK_STREAM)
     if (typeof pair === 'number') throw new XenError(pair, 'socketpair')
     const before = this.#lifelines.get(client)
-    if (before !== undefined) close(before)
+    if (before !== undefined) this.#unwatch(before)
     this.#lifelines.set(client, pair[0])
+    // A worker that was terminated closes what its event loop has, and leaves its call socket open.
+    this.#watch(pair[0], () => {
+      // An event of this turn can be of a descriptor that had this number before.
+      const length = sockets.receive(pair[0], this.#nothing, MSG_DONTWAIT)
+      if (length !== -ERRNO.EAGAIN) this.#drop(client)
+    })
     return pair[1]
   }
 
@@ -316,7 +324,7 @@ export class Server {
     if (!this.#handlers.has(client)) return
     this.#unwatch(client)
     const lifeline = this.#lifelines.get(client)
-    if (lifeline !== undefined) close(lifeline)
+    if (lifeline !== undefined) this.#unwatch(lifeline)
     this.#lifelines.delete(client)
     const session = this.sessions.get(client)
     if (!session) return
