@@ -26,15 +26,19 @@ export const ARGUMENT = 0x10000
 /** A client of the bare wire: it says what it likes, and keeps what it is given. */
 export class RawClient {
   readonly socket: CallSocket
+  readonly #lifeline: number
 
   constructor(machine: HostMachine, domid: number) {
     this.socket = new CallSocket(domainPath(machine.directory, domid))
     const { fds } = this.call(OP.hello, new BodyWriter().u32(WIRE_MAGIC).u32(WIRE_VERSION))
-    for (const fd of fds) close(fd)
+    const [lifeline = -1, ...others] = fds
+    this.#lifeline = lifeline
+    for (const fd of others) close(fd)
   }
 
   [Symbol.dispose](): void {
     this.socket.close()
+    if (this.#lifeline >= 0) close(this.#lifeline)
   }
 
   call(op: Op, body: BodyWriter): Reply {

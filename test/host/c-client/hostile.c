@@ -28,7 +28,7 @@ struct header { uint16_t op, flags; uint32_t serial; int32_t result; uint32_t le
 static struct { struct header header; uint8_t body[65536]; } out, in;
 static const char *path;
 static uint64_t state;
-static int host = -1, drops, fds[FDS], fd_count, odd[KINDS];
+static int host = -1, lifeline = -1, drops, fds[FDS], fd_count, odd[KINDS];
 static uint32_t at;
 
 static uint32_t any(uint32_t below) {
@@ -56,6 +56,7 @@ static void enter(void) {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval bound = { 30, 0 };
 	if (host >= 0) close(host), drops++;
+	if (lifeline >= 0) close(lifeline), lifeline = -1;
 	strncpy(address.sun_path, path, sizeof address.sun_path - 1);
 	host = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	setsockopt(host, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
@@ -81,7 +82,17 @@ static int post(size_t length, int flags) {
 
 /* The reply's result; what else is in it is thrown away. -1 when we were dropped. */
 static int hear(void) {
-	ssize_t length = recv(host, &in, sizeof in, 0); /* descriptors are closed by the kernel */
+	union { struct cmsghdr header; char bytes[CMSG_SPACE(16)]; } control;
+	struct iovec bytes = { &in, sizeof in };
+	struct msghdr reply = { .msg_iov = &bytes, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof control };
+	ssize_t length = recvmsg(host, &reply, 0);
+	struct cmsghdr *rights = length < 0 ? 0 : CMSG_FIRSTHDR(&reply);
+	for (size_t i = 0; rights && i < (rights->cmsg_len - CMSG_LEN(0)) / 4; i++) {
+		int fd = ((int *)CMSG_DATA(rights))[i];
+		if (in.header.op == HELLO && lifeline < 0) lifeline = fd;
+		else close(fd);
+	}
 	if (length < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) exit(3);
 	return length < (ssize_t)sizeof in.header ? -1 : in.header.result;
 }

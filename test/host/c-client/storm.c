@@ -19,6 +19,7 @@ enum { NOTES = 64 };
 static struct { uint32_t refs[3][NOTES], ports[3][NOTES]; } *notes;
 static uint64_t state;
 static uint32_t self, peer;
+static int lifeline;
 
 static uint32_t any(uint32_t below) {
 	state ^= state << 13, state ^= state >> 7, state ^= state << 17;
@@ -32,7 +33,8 @@ static void enter(const char *directory) {
 	if (connect(host, (struct sockaddr *)&address, sizeof address) < 0) fail(address.sun_path);
 	put32(MAGIC), put32(VERSION);
 	if (call(HELLO) < 0) fail("version");
-	close(fds[0]), close(fds[1]);
+	close(fds[1]);
+	lifeline = fds[0]; /* who closes it is gone */
 }
 
 static void share(int gntalloc) {
@@ -102,7 +104,7 @@ static void live(const char *directory) {
 		case 10: half(3 + any(3)); break;
 		default: channel(evtchn);
 		}
-		for (int fd = 4; fd < 32; fd++) close(fd); /* what replies brought */
+		for (int fd = lifeline + 1; fd < lifeline + 24; fd++) close(fd); /* what replies brought */
 	}
 }
 

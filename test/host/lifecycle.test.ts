@@ -1,0 +1,175 @@
+import { once } from 'node:events'
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { test as bare, describe, expect, onTestFinished } from 'vitest'
+import { ERRNO } from '../../src/abi/errno.ts'
+import type { HostStatus } from '../../src/host/administration.ts'
+import { CallSocket } from '../../src/host/call-socket.ts'
+import { connectHost } from '../../src/host/connect-host.ts'
+import { domainPath, hostDirectory, prepareDirectory } from '../../src/host/directory.ts'
+import { giveOrder } from '../../src/host/orders.ts'
+import { BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
+import { type HostMachine, startHost } from '../../src/start-host.ts'
+import { test } from './machine-test.ts'
+
+const ENTRY = new URL('../../dist/index.js', import.meta.url).href
+
+function temporary(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'interdom-l-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+async function domids(machine: HostMachine): Promise<number[]> {
+  return (await machine.status()).domains.map(({ domid }) => domid)
+}
+
+describe('a domain', () => {
+  test('of first use goes with its last process, and its number serves again', async ({
+    machine,
+  }) => {
+    const one = await machine.connect({ domid: 7 })
+    const two = await machine.connect({ domid: 7 })
+    one.close()
+    expect(await domids(machine)).toEqual([7])
+    two.close()
+    expect(await domids(machine)).toEqual([])
+    expect(existsSync(domainPath(machine.directory, 7))).toBe(false)
+    using again = await machine.connect({ domid: 7 })
+    expect(again.share({ to: 1 }).grants).toHaveLength(1)
+  })
+
+  test('of first use waits until nobody maps a page of it', async ({ machine }) => {
+    const one = await machine.connect({ domid: 7 })
+    using two = await machine.connect({ domid: 8 })
+    const page = one.share({ to: 8, writable: true })
+    page.bytes[0] = 42
+    const seen = two.map(page.grants)
+    one.close()
+    expect(await domids(machine)).toEqual([7, 8])
+    expect(seen.u8(0)).toBe(42)
+    seen.close()
+    expect(await domids(machine)).toEqual([8])
+  })
+
+  test('made to stay stays', async ({ machine }) => {
+    giveOrder(machine.directory, { order: 'domain', domid: 7, stays: true })
+    const one = await machine.connect({ domid: 7 })
+    one.close()
+    expect(await domids(machine)).toEqual([7])
+  })
+
+  test('has as many connections of a process as it opens, each a process of its own', async ({
+    machine,
+  }) => {
+    using one = await machine.connect({ domid: 1 })
+    const two = await machine.connect({ domid: 1 })
+    using page = one.share({ to: 1, writable: true })
+    const seen = two.map(page.grants, { writable: true })
+    seen.bytes[3] = 9
+    two.close()
+    expect(page.bytes[3]).toBe(9)
+  })
+})
+
+describe('a client', () => {
+  test('in a worker thread is released when the worker is terminated', async ({ machine }) => {
+    using xen = await machine.connect({ domid: 2 })
+    using bell = xen.evtchn.bindUnbound({ to: 1 })
+    const code = `
+      import { workerData, parentPort } from 'node:worker_threads'
+      import { connect } from '${ENTRY}'
+      const xen = await connect({ platform: 'host', host: workerData.directory, domid: 1 })
+      const page = xen.share({ to: 2, writable: true })
+      const bell = xen.evtchn.bindInterdomain({ domid: 2, port: workerData.port })
+      page.notifyOnUnmap({ sendEvent: bell })
+      parentPort.postMessage(page.grants)
+      setInterval(() => {}, 1000)`
+    const url = new URL(`data:text/javascript,${encodeURIComponent(code)}`)
+    const workerData = { directory: machine.directory, port: bell.port }
+    const worker = new Worker(url, { workerData })
+    const [grants] = await once(worker, 'message')
+    const page = xen.map(grants)
+    await worker.terminate()
+    page.close()
+  })
+
+  test('of another version is told so, and both versions are named', async ({ machine }) => {
+    using _ = await machine.connect({ domid: 1 })
+    const socket = new CallSocket(domainPath(machine.directory, 1))
+    const hello = (version: number) =>
+      socket.call(OP.hello, new BodyWriter().u32(WIRE_MAGIC).u32(version).finish())
+    const { result, body } = hello(WIRE_VERSION + 1)
+    expect(result).toBe(-ERRNO.EPROTO)
+    expect(body.u32()).toBe(WIRE_VERSION)
+    socket.close()
+  })
+
+  test('of a host that was stopped has an error within its bound', async ({ machine }) => {
+    using _ = await machine.connect({ domid: 1 })
+    const socket = new CallSocket(domainPath(machine.directory, 1), 100)
+    process.kill(machine.pid, 'SIGSTOP')
+    const { result } = socket.call(OP.explain, new BodyWriter().u32(3).finish())
+    process.kill(machine.pid, 'SIGCONT')
+    expect(result).toBe(-ERRNO.EHOSTDOWN)
+    expect(socket.death?.fix).toContain('did not answer within 100 ms')
+    socket.close()
+  })
+})
+
+describe('a host', () => {
+  bare('is one, however many clients start it at once', async () => {
+    const directory = join(temporary(), 'host')
+    const clients = await Promise.all(
+      Array.from({ length: 20 }, () => connectHost({ directory, domid: 1, start: true })),
+    )
+    const { domains } = giveOrder(directory, { order: 'status' }) as HostStatus
+    expect(domains).toMatchObject([{ domid: 1, pids: new Array(20).fill(process.pid) }])
+    for (const client of clients) client.close()
+    giveOrder(directory, { order: 'stop' })
+  })
+
+  bare('starts again in the directory in which it was killed', async () => {
+    const directory = temporary()
+    const killed = await startHost({ directory })
+    const xen = await killed.connect({ domid: 1 })
+    process.kill(killed.pid, 'SIGKILL')
+    await expect(async () => {
+      for (;;) {
+        xen.share({ to: 2 })
+        await new Promise(setImmediate)
+      }
+    }).rejects.toThrow('EHOSTDOWN')
+    await killed.close()
+    expect(existsSync(domainPath(directory, 1))).toBe(true)
+    await using machine = await startHost({ directory })
+    using again = await machine.connect({ domid: 1 })
+    using page = again.share({ to: 2 })
+    expect(page.grants).toHaveLength(1)
+  })
+
+  bare('refuses a directory that others may write to, or that another user has', async () => {
+    const directory = temporary()
+    chmodSync(directory, 0o770)
+    await expect(startHost({ directory })).rejects.toThrow(/EACCES.*mode 0770/)
+    if (process.getuid?.() !== 0) return
+    const { chownSync } = await import('node:fs')
+    chmodSync(directory, 0o700)
+    chownSync(directory, 54_321, -1)
+    await expect(startHost({ directory })).rejects.toThrow(/EACCES.*one of uid 54321/)
+  })
+
+  bare('says how long a path may be', () => {
+    expect(() => prepareDirectory(`/tmp/${'x'.repeat(90)}`)).toThrow(/at most 107.*--dir/)
+  })
+
+  bare('is found without XDG_RUNTIME_DIR and without HOME', () => {
+    expect(hostDirectory(undefined, {}, 1001)).toBe('/tmp/interdom-1001')
+    expect(hostDirectory(undefined, {}, 0)).toBe('/run/interdom')
+    const open = temporary()
+    chmodSync(open, 0o755)
+    expect(hostDirectory(undefined, { XDG_RUNTIME_DIR: open })).not.toContain(open)
+  })
+})
