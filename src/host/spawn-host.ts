@@ -59,10 +59,10 @@ async function readiness(child: ChildProcess): Promise<void> {
   const first = await new Promise<string>((resolve, reject) => {
     lines.once('line', resolve)
     child.once('error', reject)
-    child.once('exit', code => reject(new Error(`the host ended with exit code ${code}`)))
+    child.once('close', code => reject(new Error(`the host ended with exit code ${code}`)))
   })
   lines.close()
-  child.removeAllListeners('exit')
+  child.removeAllListeners('close')
   if (first !== 'ready') throw new Error(first)
   stdout.destroy()
   const stdin = child.stdin as (NodeJS.WritableStream & { unref?: () => void }) | null
