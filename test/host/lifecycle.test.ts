@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -10,7 +10,7 @@ import { CallSocket } from '../../src/host/call-socket.ts'
 import { connectHost } from '../../src/host/connect-host.ts'
 import { domainPath, hostDirectory, prepareDirectory } from '../../src/host/directory.ts'
 import { giveOrder } from '../../src/host/orders.ts'
-import { BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
+import { OP, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
 import { type HostMachine, startHost } from '../../src/start-host.ts'
 import { test } from './machine-test.ts'
 
@@ -20,6 +20,12 @@ function temporary(): string {
   const directory = mkdtempSync(join(tmpdir(), 'interdom-l-'))
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
   return directory
+}
+
+/** A signal stops one thread after the other. */
+function isStopped(pid: number): boolean {
+  const threads = readdirSync(`/proc/${pid}/task`)
+  return threads.every(id => /\) T/.test(readFileSync(`/proc/${pid}/task/${id}/stat`, 'latin1')))
 }
 
 async function domids(machine: HostMachine): Promise<number[]> {
@@ -99,9 +105,11 @@ describe('a client', () => {
   test('of another version is told so, and both versions are named', async ({ machine }) => {
     using _ = await machine.connect({ domid: 1 })
     const socket = new CallSocket(domainPath(machine.directory, 1))
-    const hello = (version: number) =>
-      socket.call(OP.hello, new BodyWriter().u32(WIRE_MAGIC).u32(version).finish())
-    const { result, body } = hello(WIRE_VERSION + 1)
+    socket
+      .begin(OP.hello)
+      .u32(WIRE_MAGIC)
+      .u32(WIRE_VERSION + 1)
+    const { result, body } = socket.call()
     expect(result).toBe(-ERRNO.EPROTO)
     expect(body.u32()).toBe(WIRE_VERSION)
     socket.close()
@@ -111,9 +119,13 @@ describe('a client', () => {
     using _ = await machine.connect({ domid: 1 })
     const socket = new CallSocket(domainPath(machine.directory, 1), 100)
     process.kill(machine.pid, 'SIGSTOP')
-    const { result } = socket.call(OP.explain, new BodyWriter().u32(3).finish())
-    process.kill(machine.pid, 'SIGCONT')
-    expect(result).toBe(-ERRNO.EHOSTDOWN)
+    try {
+      while (!isStopped(machine.pid)) await new Promise(setImmediate)
+      socket.begin(OP.explain).u32(3)
+      expect(socket.call().result).toBe(-ERRNO.EHOSTDOWN)
+    } finally {
+      process.kill(machine.pid, 'SIGCONT')
+    }
     expect(socket.death?.fix).toContain('did not answer within 100 ms')
     socket.close()
   })
