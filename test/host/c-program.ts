@@ -5,14 +5,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
 
 const FLAGS = ['-std=gnu11', '-O1', '-Wall', '-Wextra', '-Werror']
 
-/** Builds a program of test/host/c-client; its directory goes with this process. */
+const directories: string[] = []
+afterAll(() => {
+  for (const directory of directories) rmSync(directory, { recursive: true })
+})
+
+/** Builds a program of test/host/c-client; its directory goes with the file of tests. */
 export function build(name: string): string {
   const source = fileURLToPath(new URL(`./c-client/${name}.c`, import.meta.url))
   const directory = mkdtempSync(join(tmpdir(), 'interdom-c-'))
-  process.once('exit', () => rmSync(directory, { recursive: true }))
+  directories.push(directory)
   const program = join(directory, name)
   try {
     execFileSync('gcc', [...FLAGS, '-o', program, source], { stdio: 'pipe', encoding: 'utf8' })
