@@ -265,7 +265,8 @@ export class Ranges {
   /** Unmaps a part of a piece, or puts a tombstone there if someone may still look. */
   #remove(piece: Piece, start: Address, end: Address, isForced = false): Result {
     if (piece.kind === 'tombstone') return 0
-    if (reachable(piece).length === 0) {
+    // A buffer of what lay here before may reach another part of the piece and not this one.
+    if (reachable(part(piece, start, end)).length === 0) {
       this.#budget.note(1)
       const result = munmap(start, end - start)
       if (result === 0) this.#pieces.replace(piece, remains(piece, start, end))

@@ -87,6 +87,14 @@ class Run {
   }
 }
 
+/** Found by chance once: page 4 had a tombstone that no buffer could reach, and kept it. */
+const UNREACHED: Op[] = [
+  { op: 'alloc', at: 1, count: 3 },
+  { op: 'view', at: 1, count: 1 },
+  { op: 'alloc', at: 3, count: 3 },
+  { op: 'munmap', at: 4, count: 1 },
+]
+
 test('whatever is mapped, replaced, unmapped and collected, views see it or zeroes', async () => {
   const fd = sharedFile(FILE_PAGES)
   const files = new Ranges()
@@ -105,6 +113,6 @@ test('whatever is mapped, replaced, unmapped and collected, views see it or zero
   const run = fc.asyncProperty(fc.array(op, { minLength: 5, maxLength: 40 }), async ops => {
     expect(await isEmptied(ops)).toBe(true)
   })
-  await fc.assert(run, { numRuns: 80 })
+  await fc.assert(run, { numRuns: 80, examples: [[UNREACHED]] })
   files.close()
 })
