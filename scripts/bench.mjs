@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const RESULTS = new URL('../bench/results/', import.meta.url)
-const ALL = ['model', 'host']
+const ALL = ['model', 'host', 'events']
 /** A million mappings of one page each are objects of some hundred bytes. */
 const HEAP_MIB = 4096
 
@@ -45,14 +45,26 @@ function runAll(names) {
 async function runHere(name) {
   const { run } = await import(new URL(`../bench/${name}.mjs`, import.meta.url).href)
   const results = await run()
-  for (const { title, ratio, atMost, loadedNs, bareNs } of results) {
-    const verdict = ratio <= atMost ? 'ok' : 'TOO SLOW'
-    console.log(`${title}: ${ratio} (at most ${atMost}; ${loadedNs} ns, ${bareNs} ns) ${verdict}`)
+  for (const row of results) {
+    const { title, atMost, loadedNs, bareNs } = row
+    const verdict = isGood(row) ? 'ok' : 'TOO SLOW'
+    console.log(
+      `${title}: ${figureOf(row)} (at most ${atMost}; ${loadedNs} ns, ${bareNs} ns) ${verdict}`,
+    )
   }
   mkdirSync(RESULTS, { recursive: true })
   const report = { benchmark: name, ...circumstances(), results }
   writeFileSync(new URL(`${name}.json`, RESULTS), `${JSON.stringify(report, null, 2)}\n`)
-  process.exit(results.every(({ ratio, atMost }) => ratio <= atMost) ? 0 : 1)
+  process.exit(results.every(isGood) ? 0 : 1)
+}
+
+/** A ratio, or the milliseconds by which the one exceeds the other. */
+function figureOf({ ratio, ms }) {
+  return ratio ?? ms
+}
+
+function isGood(row) {
+  return figureOf(row) <= row.atMost
 }
 
 function circumstances() {

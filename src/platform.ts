@@ -59,6 +59,9 @@
  * A store through a view of memory that was mapped without PROT_WRITE ends the process with
  * SIGSEGV, as in any language. The typed API therefore never hands such a view out by default.
  *
+ * Xen discards such a store without a signal in one case: an HVM domain mapped a grant without
+ * PROT_WRITE and has added it since (cases 319, 322). The simulators then give a copy as the view.
+ *
  * Memory that a peer can write is hostile input. Whoever takes a decision from it reads it once
  * into a local, checks the local, and uses the local.
  *
@@ -103,6 +106,7 @@ export const CAPABILITIES = [
   'fault',
   'remap',
   'dmabuf',
+  'pv',
   'hvm',
   'two-domains',
   'destructive',
@@ -162,9 +166,9 @@ export interface Device {
    */
   ready(signal?: AbortSignal): Promise<void>
   /** A pending `ready` keeps the process alive, as it does from the start. */
-  ref?(): void
+  ref(): void
   /** A pending `ready` no longer keeps the process alive. */
-  unref?(): void
+  unref(): void
   /** A second descriptor of the same open file description, or -EMFILE. */
   dup(): Device | Result
   /** Idempotent. */

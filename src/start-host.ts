@@ -15,9 +15,21 @@ import {
   type Order,
   spawnHost,
 } from './host/index.ts'
+import type { DomainLimits } from './kernel/limits.ts'
 import type { ProfileName } from './kernel/profiles.ts'
 
-export type { DomainStatus, HostStatus, ProfileName }
+export type { DomainLimits, DomainStatus, HostStatus, ProfileName }
+
+/** A domain to be made; what is left out is as the machine has it. */
+export interface DomainOptions {
+  /** Left out: the next number. */
+  readonly domid?: number
+  /** Default `pv`. */
+  readonly kind?: 'pv' | 'hvm'
+  readonly kernel?: ProfileName
+  /** By name: `{ 'gntalloc.limit': 8 }`. */
+  readonly limits?: Partial<DomainLimits>
+}
 
 /** What the machine is like; everything may be left out. */
 export interface StartHostOptions {
@@ -29,6 +41,8 @@ export interface StartHostOptions {
   readonly gntdevLimit?: number
   /** `manual`: the drivers' timers stand still until `advance()`. Default `real`. */
   readonly clock?: 'real' | 'manual'
+  /** Any limits of its domains by name, as `interdom ls` shows them: `{ maxFiles: 16 }`. */
+  readonly limits?: Partial<DomainLimits>
   /** Directory of its sockets, at most some 90 bytes long; default a new one that goes with it. */
   readonly directory?: string
 }
@@ -40,7 +54,7 @@ export interface StartHostOptions {
  */
 export async function startHost(options: StartHostOptions = {}): Promise<HostMachine> {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'interdom-'))
-  const limits: Record<string, number> = {}
+  const limits: Record<string, number> = { ...options.limits }
   if (options.gntallocLimit !== undefined) limits['gntalloc.limit'] = options.gntallocLimit
   if (options.gntdevLimit !== undefined) limits['gntdev.limit'] = options.gntdevLimit
   const child = await spawnHost({
@@ -92,6 +106,11 @@ export class HostMachine {
     }
   }
 
+  /** Makes a domain that stays without a process, and resolves to its number. */
+  async createDomain(options: DomainOptions = {}): Promise<number> {
+    return this.#order({ order: 'domain', ...options, stays: true }) as number
+  }
+
   /** Destroys a domain: no byte is cleared and no event sent, as when Xen does it. */
   async destroy(domid: number): Promise<void> {
     this.#order({ order: 'destroy', domid })
@@ -102,7 +121,7 @@ export class HostMachine {
     return this.#order({ order: 'status' }) as HostStatus
   }
 
-  /** Changes a limit of a domain while it runs: `'gntalloc.limit'`, `'gntdev.limit'`. Pages. */
+  /** Changes a limit of a domain while it runs, such as `'gntalloc.limit'`. */
   async setLimit(domid: number, limit: string, value: number): Promise<void> {
     this.#order({ order: 'set', domid, limit, value })
   }

@@ -89,13 +89,17 @@ const TABLE: Record<DeviceName, readonly IoctlEntry[]> = {
   ],
 }
 
-const tables = Object.fromEntries(
+const tables: ReadonlyMap<DeviceName, ReadonlyMap<number, IoctlEntry>> = new Map(
   DEVICE_NAMES.map(device => [device, new Map(TABLE[device].map(e => [e.number, e]))]),
-) as unknown as Record<DeviceName, ReadonlyMap<number, IoctlEntry>>
+)
+
+function entryOf(device: DeviceName, number: number): IoctlEntry | undefined {
+  return tables.get(device)?.get(number)
+}
 
 /** `'GNTDEV_MAP_GRANT_REF'`, or the number in hexadecimal when the device has no such call. */
 export function ioctlName(device: DeviceName, number: number): string {
-  const entry = tables[device].get(number)
+  const entry = entryOf(device, number)
   return entry?.name ?? `0x${(number >>> 0).toString(16).padStart(8, '0')}`
 }
 
@@ -105,7 +109,7 @@ export function ioctlName(device: DeviceName, number: number): string {
  * a kernel that copies out past a short buffer writes over a stranger's memory.
  */
 export function argumentSize(device: DeviceName, number: number, argument: Uint8Array): number {
-  const entry = tables[device].get(number)
+  const entry = entryOf(device, number)
   if (!entry) return 0
   if (!entry.whole || argument.byteLength < entry.fixed) return entry.fixed
   return entry.whole(argument)
@@ -113,7 +117,7 @@ export function argumentSize(device: DeviceName, number: number, argument: Uint8
 
 /** Bytes that the driver copies in before it looks at any of them; 0 for an unknown call. */
 export function fixedArgumentSize(device: DeviceName, number: number): number {
-  return tables[device].get(number)?.fixed ?? 0
+  return entryOf(device, number)?.fixed ?? 0
 }
 
 /** read(2) and write(2) on evtchn: whole ports, and no more than one page of them a call. */

@@ -69,8 +69,8 @@ export function decodeAllocGrefReply(
   bytes: Uint8Array,
   count: number,
 ): { index: number; refs: number[] } {
-  const refs: number[] = []
-  for (let i = 0; i < count; i++) refs.push(readU32(bytes, ALLOC_GREF_REFS + 4 * i))
+  const refs = new Array<number>(count)
+  for (let i = 0; i < count; i++) refs[i] = readU32(bytes, ALLOC_GREF_REFS + 4 * i)
   return { index: readU64(bytes, 8), refs }
 }
 

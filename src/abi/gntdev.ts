@@ -60,10 +60,12 @@ export interface GrantName {
 export function encodeMapGrantRef(grants: readonly GrantName[]): Uint8Array {
   const bytes = new Uint8Array(mapGrantRefSize(grants.length))
   writeU32(bytes, 0, grants.length)
-  grants.forEach(({ domid, ref }, i) => {
-    writeU32(bytes, MAP_GRANT_REF_ELEMENTS + 8 * i, domid)
-    writeU32(bytes, MAP_GRANT_REF_ELEMENTS + 8 * i + 4, ref)
-  })
+  let at = MAP_GRANT_REF_ELEMENTS
+  for (const { domid, ref } of grants) {
+    writeU32(bytes, at, domid)
+    writeU32(bytes, at + 4, ref)
+    at += GRANT_REF_SIZE
+  }
   return bytes
 }
 

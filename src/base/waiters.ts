@@ -1,10 +1,17 @@
+interface Waiter {
+  readonly resolve: () => void
+  readonly reject: (reason: unknown) => void
+  readonly signal: AbortSignal | undefined
+  abort: (() => void) | undefined
+}
+
 /**
  * Promises that wait for one condition: all are settled together, and each leaves when its signal
  * aborts. Whoever owns it hears when the first comes and when the last has gone, so that a wait
  * keeps the process alive and an idle device does not.
  */
 export class Waiters {
-  readonly #waiting = new Map<object, { resolve: () => void; reject: (reason: unknown) => void }>()
+  readonly #waiting = new Set<Waiter>()
   readonly #busy: (isWaiting: boolean) => void
 
   constructor(busy: (isWaiting: boolean) => void = () => undefined) {
@@ -19,36 +26,28 @@ export class Waiters {
   wait(signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason as Error)
     return new Promise<void>((resolve, reject) => {
-      const key = {}
-      const leave = (): void => {
-        this.#waiting.delete(key)
-        signal?.removeEventListener('abort', abort)
-        if (this.#waiting.size === 0) this.#busy(false)
+      const waiter: Waiter = { resolve, reject, signal, abort: undefined }
+      if (signal) {
+        waiter.abort = () => this.#leave(waiter).reject(signal.reason)
+        signal.addEventListener('abort', waiter.abort)
       }
-      const abort = (): void => {
-        leave()
-        reject(signal?.reason as Error)
-      }
-      signal?.addEventListener('abort', abort)
-      this.#waiting.set(key, {
-        resolve: () => {
-          leave()
-          resolve()
-        },
-        reject: reason => {
-          leave()
-          reject(reason as Error)
-        },
-      })
+      this.#waiting.add(waiter)
       if (this.#waiting.size === 1) this.#busy(true)
     })
   }
 
   wake(): void {
-    for (const waiter of [...this.#waiting.values()]) waiter.resolve()
+    for (const waiter of [...this.#waiting]) this.#leave(waiter).resolve()
   }
 
   fail(reason: unknown): void {
-    for (const waiter of [...this.#waiting.values()]) waiter.reject(reason)
+    for (const waiter of [...this.#waiting]) this.#leave(waiter).reject(reason)
+  }
+
+  #leave(waiter: Waiter): Waiter {
+    this.#waiting.delete(waiter)
+    if (waiter.abort) waiter.signal?.removeEventListener('abort', waiter.abort)
+    if (this.#waiting.size === 0) this.#busy(false)
+    return waiter
   }
 }

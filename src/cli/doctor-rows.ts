@@ -30,9 +30,17 @@ export interface Probes {
   host(): Promise<{
     readonly directory: string
     readonly running: string | undefined
+    /** Version of the wire that a host there speaks, and the one that we speak. */
+    readonly version: number | undefined
+    readonly ownVersion: number
+    /** Bytes of the longest path of a socket there, and how many there may be. */
+    readonly pathBytes: number
+    readonly pathBytesMax: number
     /** Why a host could not be there. */
     readonly trouble: string | undefined
   }>
+  /** Makes sealed memory as a host does: undefined, or what went wrong. */
+  seals(): string | undefined
   /** What connect() would take without options, or why it would take nothing. */
   choice(): { readonly found: string } | { readonly trouble: string }
   /** What the test bed lacks here: undefined, or a sentence that ends with what to install. */
@@ -60,6 +68,9 @@ export async function doctorRows(probes: Probes): Promise<DoctorRow[]> {
     ...limitRows(probes),
     mapCountRow(probes),
     descriptorsRow(probes),
+    sealsRow(probes),
+    containerRow(probes),
+    userRow(probes),
     ...(await hostRows(probes)),
     testbedRow(probes),
     choiceRow(probes),
@@ -137,12 +148,54 @@ function descriptorsRow(probes: Probes): DoctorRow {
   return row('host', 'open files', count >= 1024, found, 'ulimit -n 1024 or more')
 }
 
+/** All memory of a host is memfds; neither /dev/shm nor a file system is needed for it. */
+function sealsRow(probes: Probes): DoctorRow {
+  const trouble = probes.seals()
+  const fix = 'use Linux 5.1 or newer, where seccomp or a sandbox allows memfd_create'
+  return row('host', 'memfd and seals', trouble === undefined, trouble ?? 'both work', fix)
+}
+
+/** Where each of the common containers leaves its mark. */
+const CONTAINERS: readonly (readonly [path: string, what: RegExp, name: string])[] = [
+  ['/.dockerenv', /^/, 'docker'],
+  ['/run/.containerenv', /^/, 'podman'],
+  ['/run/systemd/container', /./, 'systemd-nspawn, lxc or the like'],
+  ['/proc/1/cgroup', /docker|kubepods|lxc/, 'a container, by its cgroup'],
+]
+
+/** No hindrance, but a host and its clients must see the same things. */
+function containerRow({ readFile }: Probes): DoctorRow {
+  const mark = CONTAINERS.find(([path, what]) => {
+    const read = readFile(path)
+    return 'text' in read && what.test(read.text)
+  })
+  const shared = 'clients elsewhere need the same directory, user namespace and kernel'
+  return row('host', 'container', true, mark ? `${mark[2]}: ${shared}` : 'none', '')
+}
+
+function userRow({ uid }: Probes): DoctorRow {
+  const found = uid === 0 ? 'root: may give domains to other users' : `uid ${uid}: all its domains`
+  return row('host', 'user', true, found, '')
+}
+
 async function hostRows(probes: Probes): Promise<DoctorRow[]> {
-  const { directory, running, trouble } = await probes.host()
+  const host = await probes.host()
+  const { directory, running, trouble, version, ownVersion, pathBytes, pathBytesMax } = host
+  const isOurs = version === undefined || version === ownVersion
+  const versions = `it speaks ${version}, this program ${ownVersion}`
+  const restart = 'interdom host stop, and start it again; or update the older of the two'
   const found = trouble === undefined ? directory : `${directory}: ${trouble}`
   const fix = 'choose another directory with --host, or in INTERDOM_HOST'
   return [
     row('host', 'host directory', trouble === undefined, found, fix),
+    row(
+      'host',
+      'socket paths',
+      pathBytes <= pathBytesMax,
+      `${pathBytes} of at most ${pathBytesMax} bytes`,
+      'choose a shorter directory with --host, or in INTERDOM_HOST',
+    ),
+    row('host', 'host version', isOurs, version === undefined ? 'none runs' : versions, restart),
     row('host', 'host', running !== undefined, running ?? 'none runs', 'interdom host start'),
   ]
 }

@@ -1,6 +1,10 @@
 import { accessSync, constants, lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { Command } from 'commander'
+import { errnoName } from '../abi/errno.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
 import type { HostStatus } from '../host/administration.ts'
+import { readOnlyMemfd } from '../host/memfd.ts'
 import { choosePlatform } from '../platform-choice.ts'
 import { type DoctorRow, doctorRows, type Probes } from './doctor-rows.ts'
 import { EXIT, reported, strict } from './usage.ts'
@@ -71,6 +75,7 @@ async function realProbes(host: string | undefined): Promise<Probes> {
     readFile,
     access: path => codeOf(() => accessSync(path, constants.R_OK | constants.W_OK)),
     native,
+    seals,
     host: () => hostProbe(host),
     choice,
     testbed: () => {
@@ -130,17 +135,25 @@ function choice(): { readonly found: string } | { readonly trouble: string } {
 }
 
 async function hostProbe(host: string | undefined): ReturnType<Probes['host']> {
-  const { hostDirectory } = await import('../host/directory.ts')
+  const { hostDirectory, recordPath } = await import('../host/directory.ts')
   const { giveOrder } = await import('../host/orders.ts')
-  const directory = hostDirectory(host)
-  const trouble = directoryTrouble(directory)
-  if (trouble !== undefined) return { directory, running: undefined, trouble }
+  const { WIRE_VERSION } = await import('../host/wire.ts')
+  const { SOCKET_PATH_MAX } = await import('../host/limits.ts')
+  const directory = resolve(hostDirectory(host))
+  const known = {
+    directory,
+    trouble: directoryTrouble(directory),
+    ownVersion: WIRE_VERSION,
+    pathBytes: Buffer.byteLength(`${directory}/domain-32751`),
+    pathBytesMax: SOCKET_PATH_MAX,
+  }
   try {
     const { pid, kernel, domains } = giveOrder(directory, { order: 'status' }) as HostStatus
     const count = domains.length === 1 ? '1 domain' : `${domains.length} domains`
-    return { directory, running: `pid ${pid}, kernel ${kernel}, ${count}`, trouble }
+    const { version } = JSON.parse(readFileSync(recordPath(directory), 'utf8'))
+    return { ...known, running: `pid ${pid}, kernel ${kernel}, ${count}`, version }
   } catch {
-    return { directory, running: undefined, trouble }
+    return { ...known, running: undefined, version: undefined }
   }
 }
 
@@ -150,9 +163,27 @@ function directoryTrouble(directory: string): string | undefined {
     const stat = lstatSync(directory)
     if (!stat.isDirectory()) return 'not a directory'
     if (stat.uid !== process.getuid?.()) return `belongs to uid ${stat.uid}`
-    return (stat.mode & 0o077) === 0 ? undefined : 'others may enter it: chmod 0700'
+    // 0711 is left of a host that gave a domain to another user.
+    if ((stat.mode & 0o066) !== 0) return 'others may enter it: chmod 0700'
+    return codeOf(() => accessSync(directory, constants.W_OK | constants.X_OK))
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    return code === 'ENOENT' ? undefined : code
+    if (code !== 'ENOENT') return code
+    const parent = dirname(directory)
+    return parent === directory ? code : parentTrouble(parent)
   }
+}
+
+/** A directory that is to be made: in the first one above it that is there. */
+function parentTrouble(parent: string): string | undefined {
+  const code = codeOf(() => accessSync(parent, constants.W_OK | constants.X_OK))
+  if (code === 'ENOENT' && dirname(parent) !== parent) return parentTrouble(dirname(parent))
+  return code === undefined ? undefined : `${code} at ${parent}, where it would be made`
+}
+
+function seals(): string | undefined {
+  const made = readOnlyMemfd('interdom-doctor', PAGE_SIZE)
+  if (typeof made === 'number') return errnoName(made)
+  made.close()
+  return undefined
 }

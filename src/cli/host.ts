@@ -4,8 +4,9 @@ import { Command, Option } from 'commander'
 import { ERRNO } from '../abi/errno.ts'
 import { XenError } from '../base/errors.ts'
 import type { HostStatus } from '../host/index.ts'
+import { LIMIT_NAMES } from '../kernel/limits.ts'
 import { PROFILE_NAMES, type ProfileName } from '../kernel/profiles.ts'
-import { domidArgument, reported, strict, wholeNumber } from './usage.ts'
+import { domidArgument, limitArgument, reported, strict, wholeNumber } from './usage.ts'
 
 /** How long a host may take to go, and how often we look. */
 const STOP_TIMEOUT_MS = 5000
@@ -15,6 +16,12 @@ interface HostFlags {
   readonly dir?: string
   readonly json?: boolean
   readonly kernel?: ProfileName
+}
+
+interface MakeFlags extends HostFlags {
+  readonly kind?: 'pv' | 'hvm'
+  readonly limit?: Readonly<Record<string, number>>
+  readonly clock?: 'real' | 'manual'
 }
 
 /** `interdom host`: the simulated machine of this user. */
@@ -27,6 +34,7 @@ export function hostCommand(): Command {
     .addCommand(createCommand())
     .addCommand(destroyCommand())
     .addCommand(setCommand())
+    .addCommand(advanceCommand())
 }
 
 function withDirectory(command: Command): Command {
@@ -42,13 +50,21 @@ function startCommand(): Command {
     .addOption(
       new Option('--kernel <name>', 'whose behaviour its domains have').choices(PROFILE_NAMES),
     )
+    .addOption(new Option('--clock <kind>', "the drivers' timers").choices(['real', 'manual']))
+    .option('--limit <name=value>', 'a limit of all its domains; may be repeated', limitArgument)
     .option('--json', 'print its status as JSON')
-    .action((flags: HostFlags, command: Command) =>
+    .action((flags: MakeFlags, command: Command) =>
       reported(command, async () => {
         const { spawnHost } = await import('../host/index.ts')
         const directory = await directoryOf(flags)
-        const { kernel } = flags
-        await spawnHost({ directory, daemon: true, ...(kernel && { kernel }) })
+        const { kernel, clock, limit: limits } = flags
+        await spawnHost({
+          directory,
+          daemon: true,
+          ...(kernel && { kernel }),
+          ...(clock && { clock }),
+          ...(limits && { limits }),
+        })
         print(await statusOf(directory), flags)
         if (!flags.json) process.stdout.write(`programs find it by INTERDOM_HOST=${directory}\n`)
       }),
@@ -97,15 +113,19 @@ function createCommand(): Command {
     .description('make a domain that stays without processes; one made by first use does not')
     .argument('<domid>', 'its number', domidArgument)
     .addOption(new Option('--kernel <name>', 'whose behaviour it has').choices(PROFILE_NAMES))
-    .action((domid: number, flags: HostFlags, command: Command) =>
+    .addOption(new Option('--kind <kind>', 'default pv').choices(['pv', 'hvm']))
+    .option('--limit <name=value>', 'a limit of it; may be repeated', limitArgument)
+    .action((domid: number, flags: MakeFlags, command: Command) =>
       reported(command, async () => {
         const { giveOrder } = await import('../host/index.ts')
-        const { kernel } = flags
+        const { kernel, kind, limit: limits } = flags
         giveOrder(await directoryOf(flags), {
           order: 'domain',
           domid,
           stays: true,
           ...(kernel && { kernel }),
+          ...(kind && { kind }),
+          ...(limits && { limits }),
         })
         process.stdout.write(`created domain ${domid}\n`)
       }),
@@ -116,13 +136,26 @@ function setCommand(): Command {
   return withDirectory(new Command('set'))
     .description('change a limit of a domain while it runs; "interdom ls" shows them')
     .argument('<domid>', 'the domain', domidArgument)
-    .argument('<limit>', 'gntalloc.limit, gntdev.limit, maxGrantFrames, …')
+    .argument('<limit>', `one of ${LIMIT_NAMES.join(', ')}`)
     .argument('<value>', 'a whole number', wholeNumber)
     .action((domid: number, limit: string, value: number, flags: HostFlags, command: Command) =>
       reported(command, async () => {
         const { giveOrder } = await import('../host/index.ts')
         giveOrder(await directoryOf(flags), { order: 'set', domid, limit, value })
         process.stdout.write(`domain ${domid}: ${limit} is ${value}\n`)
+      }),
+    )
+}
+
+function advanceCommand(): Command {
+  return withDirectory(new Command('advance'))
+    .description('move the time on of a host that was started with --clock manual')
+    .argument('<ms>', 'by so many milliseconds', wholeNumber)
+    .action((ms: number, flags: HostFlags, command: Command) =>
+      reported(command, async () => {
+        const { giveOrder } = await import('../host/index.ts')
+        const now = giveOrder(await directoryOf(flags), { order: 'advance', ms })
+        process.stdout.write(`it is ${now} ms\n`)
       }),
     )
 }

@@ -57,7 +57,9 @@ function domainText(domain: DomainSeen): string {
   const who = pids.length === 0 ? 'no process' : `processes ${pids.join(' ')}`
   const lines = [
     `domain ${domid}  ${kind}  ${kernel}  ${domain.isDying ? 'destroyed, still mapped' : who}`,
-    ...domain.limits.map(({ name, unit, used, limit }) => `${name}: ${used} of ${limit} ${unit}`),
+    ...domain.limits.map(({ name, unit, used, limit }) =>
+      used === undefined ? `${name}: ${limit} ${unit}` : `${name}: ${used} of ${limit} ${unit}`,
+    ),
     ...domain.grants.map(
       ({ ref, to, isMapped, pid }) =>
         `grant ${ref} to domain ${to}, ${isMapped ? 'mapped' : 'not mapped'}, ` +

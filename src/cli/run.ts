@@ -52,8 +52,10 @@ async function run([program = '', ...words]: string[], { domid, host }: RunFlags
 
 function exitCodeOf(program: string, words: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const child = spawn(program, words, { env, stdio: 'inherit' })
-  // A signal for us is one for the program; we stay to tell how it ended.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  // A signal for us is one for the program; we stay to tell how it ended. What is typed on a
+  // terminal goes to both of us already, and a second Ctrl-C means something else to many programs.
+  process.on('SIGINT', () => process.stdin.isTTY || child.kill('SIGINT'))
+  for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => child.kill(signal))
   }
   return new Promise((resolve, reject) => {

@@ -1,5 +1,6 @@
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import { DOMID_FIRST_RESERVED } from '../abi/domid.ts'
+import { isLimitName, LIMIT_NAMES } from '../kernel/limits.ts'
 import { PLATFORM_NAMES, type PlatformName } from '../platform-choice.ts'
 
 /** Exit codes that scripts can use. */
@@ -46,6 +47,16 @@ export function domidArgument(text: string): number {
   const domid = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
   if (domid >= 0 && domid < DOMID_FIRST_RESERVED) return domid
   throw new InvalidArgumentError(`A domid is a number from 0 to ${DOMID_FIRST_RESERVED - 1}.`)
+}
+
+/** `gntalloc.limit=8`, added to those before it. */
+export function limitArgument(
+  text: string,
+  before: Readonly<Record<string, number>> = {},
+): Readonly<Record<string, number>> {
+  const [name = '', value = ''] = text.split('=')
+  if (isLimitName(name)) return { ...before, [name]: wholeNumber(value) }
+  throw new InvalidArgumentError(`A limit is one of ${LIMIT_NAMES.join(', ')}.`)
 }
 
 export function wholeNumber(text: string): number {

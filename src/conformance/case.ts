@@ -10,23 +10,24 @@ export interface ConformanceCase {
   readonly id: number
   /** A sentence: what holds. */
   readonly title: string
-  /** The one thing that a rig may lack to be excused (capabilities.ts). */
-  readonly capability?: Capability
+  /** What a rig may lack to be excused (capabilities.ts). */
+  readonly capabilities: readonly Capability[]
   /** Absent while no puppet can do what the case needs: such a case is always skipped. */
   readonly body?: CaseBody
 }
 
 /** A case that every rig runs. */
 export function defineCase(id: number, title: string, body: CaseBody): ConformanceCase {
-  return { id, title, body }
+  return { id, title, capabilities: [], body }
 }
 
-/** A case for rigs with a capability. */
+/** A case for rigs with a capability, or with several. */
 export function defineCaseFor(
-  capability: Capability,
+  needed: Capability | readonly Capability[],
   id: number,
   title: string,
   body?: CaseBody,
 ): ConformanceCase {
-  return { id, title, capability, ...(body && { body }) }
+  const capabilities = typeof needed === 'string' ? [needed] : needed
+  return { id, title, capabilities, ...(body && { body }) }
 }

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { ForkedPuppet } from './forked-puppet.ts'
 import { Puppet } from './puppet.ts'
 import { PuppetLine } from './puppet-line.ts'
-import type { Reply, Request } from './puppet-protocol.ts'
+import type { Message, Reply, Request } from './puppet-protocol.ts'
 import { ok } from './verdict.ts'
 
 /** How a puppet in a process of its own is started. */
@@ -12,6 +12,8 @@ export interface ChildPuppetOptions {
   /** The program and its arguments. */
   readonly command: readonly [string, ...string[]]
   readonly env?: NodeJS.ProcessEnv
+  /** Sends SIGKILL to the puppet, where it is not our child itself but speaks through it. */
+  readonly kill?: (pid: number) => Promise<void>
   /** Resolves once the kernel has released all that the dead process held. */
   readonly released?: (pid: number) => Promise<void>
   /** How often it can be asked to fork: each child needs a line that is there from the start. */
@@ -27,7 +29,7 @@ export class ChildPuppet extends Puppet {
   readonly domid: number
   readonly #child: ChildProcess
   readonly #line: PuppetLine
-  readonly #released: ((pid: number) => Promise<void>) | undefined
+  readonly #options: ChildPuppetOptions
   readonly #forks: Puppet[] = []
 
   /** Starts a child; resolves once it said hello. */
@@ -50,22 +52,21 @@ export class ChildPuppet extends Puppet {
     child.once('exit', (code, signal) => {
       line.fail(new Error(`the puppet died (${signal ?? `exit status ${code}`})`))
     })
-    const { domid } = await line.hello
-    return new ChildPuppet(child, Number(domid), line, options.released)
+    return new ChildPuppet(child, line, await line.hello, options)
   }
 
   private constructor(
     child: ChildProcess,
-    domid: number,
     line: PuppetLine,
-    released: ((pid: number) => Promise<void>) | undefined,
+    { pid, domid }: Message,
+    options: ChildPuppetOptions,
   ) {
     super()
     this.#child = child
-    this.pid = child.pid ?? 0
-    this.domid = domid
     this.#line = line
-    this.#released = released
+    this.pid = Number(pid)
+    this.domid = Number(domid)
+    this.#options = options
   }
 
   override async call(request: Request): Promise<Reply> {
@@ -74,7 +75,8 @@ export class ChildPuppet extends Puppet {
   }
 
   override async kill(): Promise<void> {
-    await this.#end(() => this.#child.kill('SIGKILL'))
+    const { kill = () => this.#child.kill('SIGKILL') } = this.#options
+    await this.#end(() => kill(this.pid))
   }
 
   override async exit(): Promise<void> {
@@ -101,11 +103,16 @@ export class ChildPuppet extends Puppet {
     return this.#child.exitCode !== null || this.#child.signalCode !== null
   }
 
-  async #end(how: () => void): Promise<void> {
+  /** Resolves once the puppet is gone, whoever ends it. */
+  async gone(): Promise<void> {
+    if (!this.#isDead) await once(this.#child, 'exit')
+  }
+
+  async #end(how: () => unknown): Promise<void> {
     if (this.#isDead) return
-    const gone = once(this.#child, 'exit')
-    how()
+    const gone = this.gone()
+    await how()
     await gone
-    await this.#released?.(this.pid)
+    await this.#options.released?.(this.pid)
   }
 }

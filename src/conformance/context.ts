@@ -1,6 +1,7 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { PROT_NONE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
+import type { KernelProfile } from '../kernel/profiles.ts'
 import type { Capability, LimitName } from '../platform.ts'
 import { Channel, Evtchn, QUIET_MS } from './evtchn.ts'
 import { Gntalloc } from './gntalloc.ts'
@@ -8,7 +9,7 @@ import { Gntdev } from './gntdev.ts'
 import type { OpenedFacts, OpenedOptions } from './opened.ts'
 import type { Puppet } from './puppet.ts'
 import { Region } from './region.ts'
-import type { ProfileName, Rig, RigDomain } from './rig.ts'
+import type { Rig, RigDomain } from './rig.ts'
 import { ok } from './verdict.ts'
 
 /**
@@ -31,12 +32,23 @@ export class CaseContext {
     return this.#rig.domid
   }
 
-  get profile(): ProfileName {
+  /** What holds on this kernel where kernels differ. */
+  get profile(): KernelProfile {
     return this.#rig.profile
   }
 
+  /** How our domain's kernel maps grants. */
+  get kind(): 'pv' | 'hvm' {
+    return this.#rig.kind
+  }
+
+  /** The domain that maps what ours grants and grants what ours maps: ours itself in PV. */
+  get peerDomid(): number {
+    return this.#rig.peer?.domid ?? this.domid
+  }
+
   has(capability: Capability): boolean {
-    return this.#rig.capabilities.has(capability)
+    return capability === this.kind || this.#rig.capabilities.has(capability)
   }
 
   /** A process of our domain: 0 is where everything happens unless a case says `on`. */
@@ -68,8 +80,18 @@ export class CaseContext {
     return new Gntalloc(await this.#open('gntalloc', options))
   }
 
+  /** gntalloc of the peer: our gntdev can map what it grants. */
+  async peerGntalloc(): Promise<Gntalloc> {
+    return new Gntalloc(await this.#openAtPeer('gntalloc'))
+  }
+
   async gntdev(options: OpenedOptions = {}): Promise<Gntdev> {
     return new Gntdev(await this.#open('gntdev', options))
+  }
+
+  /** gntdev of the peer: it can map what our gntalloc grants. */
+  async peerGntdev(): Promise<Gntdev> {
+    return new Gntdev(await this.#openAtPeer('gntdev'))
   }
 
   async evtchn(options: OpenedOptions = {}): Promise<Evtchn> {
@@ -132,6 +154,13 @@ export class CaseContext {
       }),
     )
     const { domid, watchdogMs } = this.#rig
-    return { puppet, fd, name, domid, watchdogMs, settle: ms => this.#rig.settle(ms) }
+    const grantee = this.peerDomid
+    return { puppet, fd, name, domid, grantee, watchdogMs, settle: ms => this.#rig.settle(ms) }
+  }
+
+  async #openAtPeer(name: DeviceName): Promise<OpenedFacts> {
+    const { peer, domid: grantee } = this.#rig
+    if (!peer) return this.#open(name, {})
+    return { ...(await this.#open(name, { on: await peer.puppet() })), domid: peer.domid, grantee }
   }
 }

@@ -31,13 +31,13 @@ export interface Granted {
   readonly ref: number
 }
 
-/** Who is granted what: by default one page to ourselves, writable. */
+/** Who is granted what: by default one page to the peer, writable. */
 export type AllocOptions = Partial<AllocGref>
 
 /** The verbs of an open /dev/xen/gntalloc. */
 export class Gntalloc extends Opened {
   async alloc(options: AllocOptions = {}): Promise<AllocAnswer> {
-    const { domid = this.facts.domid, flags = GNTALLOC_FLAG_WRITABLE, count = 1 } = options
+    const { domid = this.facts.grantee, flags = GNTALLOC_FLAG_WRITABLE, count = 1 } = options
     const argument = encodeAllocGref({ domid, flags, count })
     const { result, bytes } = await this.ioctl(GNTALLOC_ALLOC_GREF, argument)
     return { result, ...decodeAllocGrefReply(bytes, count) }

@@ -91,23 +91,23 @@ export class Gntdev extends Opened {
 
   /**
    * GRANT_COPY. The statuses are `preset` before the call, so that one can see which the driver
-   * stored; the segments lie in memory of the puppet.
+   * stored; the segments lie in memory of the puppet, new for this call unless given.
    */
   async copy(
     requests: readonly CopyRequest[],
-    preset = 99,
+    { preset = 99, at }: { preset?: number; at?: Address } = {},
   ): Promise<{ result: Result; statuses: number[] }> {
     const segments = encodeCopySegments(
       requests.map(one => ({ ...one, flags: one.flags ?? copyFlags(one.source, one.dest) })),
     )
     presetStatuses(segments, preset)
     const length = Math.max(1, segments.length)
-    const address = await ok(this.puppet.alloc(length))
+    const address = at ?? (await ok(this.puppet.alloc(length)))
     if (segments.length > 0) await this.puppet.poke(address, segments)
     const argument = encodeGrantCopy(requests.length, address)
     const { result } = await this.ioctl(GNTDEV_GRANT_COPY, argument)
     const after = segments.length > 0 ? await this.puppet.peek(address, segments.length) : segments
-    await ok(this.puppet.munmap(address, length))
+    if (at === undefined) await ok(this.puppet.munmap(address, length))
     return { result, statuses: requests.map((_, i) => decodeCopyStatus(after, i)) }
   }
 

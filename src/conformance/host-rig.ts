@@ -1,15 +1,24 @@
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { entryPoint } from '../base/entry-point.ts'
-import { DEFAULT_PROFILE, PROFILES } from '../kernel/profiles.ts'
+import { type DomainSeen, giveOrder } from '../host/index.ts'
+import {
+  DEFAULT_PROFILE,
+  type KernelProfile,
+  PROFILES,
+  type ProfileName,
+} from '../kernel/profiles.ts'
 import type { Capability, LimitName } from '../platform.ts'
 import { type HostMachine, startHost } from '../start-host.ts'
 import { ChildPuppet } from './child-puppet.ts'
 import type { Puppet } from './puppet.ts'
 import { PuppetPool } from './puppet-pool.ts'
-import type { ProfileName, Rig, RigDomain } from './rig.ts'
+import type { Rig, RigDomain, RigPeer } from './rig.ts'
+import type { RigOptions } from './rigs.ts'
 
 const DOMID = 1
+/** Of the other side of grants, where there is one. */
+const PEER_DOMID = 2
 const CAPABILITIES: ReadonlySet<Capability> = new Set(['two-domains'])
 const WATCHDOG_MS = 10_000
 /** How long the host may take to notice that a process is gone: it is told at once. */
@@ -21,30 +30,39 @@ const PUPPET_MAIN = fileURLToPath(entryPoint(import.meta.url, './puppet-main.js'
 const PUPPET_PLATFORM = entryPoint(import.meta.url, './host-puppet.js').href
 
 /** A host of our own, its drivers' time in our hands, and processes as puppets. */
-export async function createHostRig(profile: ProfileName = DEFAULT_PROFILE): Promise<Rig> {
-  return new HostRig(profile, await startMachine(profile))
+export async function createHostRig(options: RigOptions = {}): Promise<Rig> {
+  const { profile = DEFAULT_PROFILE, kind = 'pv' } = options
+  return new HostRig(PROFILES[profile], kind, await startMachine(profile, kind))
 }
 
-const startMachine = (kernel: ProfileName): Promise<HostMachine> =>
-  startHost({ kernel, clock: 'manual' })
+async function startMachine(kernel: ProfileName, kind: 'pv' | 'hvm'): Promise<HostMachine> {
+  const machine = await startHost({ kernel, clock: 'manual' })
+  giveOrder(machine.directory, { order: 'domain', domid: DOMID, kind, stays: true })
+  return machine
+}
 
 class HostRig implements Rig {
   readonly name = 'host'
   readonly kernel: string
-  readonly profile: ProfileName
+  readonly profile: KernelProfile
+  readonly kind: 'pv' | 'hvm'
+  readonly peer?: RigPeer
   readonly capabilities = CAPABILITIES
   readonly domid = DOMID
   readonly watchdogMs = WATCHDOG_MS
   readonly #pool = new PuppetPool({ start: () => this.#start(DOMID) })
   #machine: HostMachine
-  #lastDomid = DOMID
+  readonly #peerPool = new PuppetPool({ start: () => this.#start(PEER_DOMID) })
+  #lastDomid = PEER_DOMID
   /** Other domains of this case, and the puppets in them. */
   #domids: number[] = []
   #guests: ChildPuppet[] = []
 
-  constructor(profile: ProfileName, machine: HostMachine) {
+  constructor(profile: KernelProfile, kind: 'pv' | 'hvm', machine: HostMachine) {
     this.profile = profile
-    this.kernel = PROFILES[profile].release
+    this.kind = kind
+    if (kind === 'hvm') this.peer = { domid: PEER_DOMID, puppet: () => this.#peerPool.kept(0) }
+    this.kernel = profile.release
     this.#machine = machine
   }
 
@@ -94,10 +112,12 @@ class HostRig implements Rig {
     try {
       for (const puppet of guests) await puppet.kill()
       await this.#pool.reset()
+      await this.#peerPool.reset()
       const { domains } = await this.#machine.status()
       for (const { domid } of domains) if (domids.has(domid)) await this.#machine.destroy(domid)
       await this.#machine.advance(DRAIN_MS)
       await this.#machine.assertEmpty()
+      if (this.#hasLostPages()) await this.#renew()
     } catch (error) {
       await this.#renew()
       throw error
@@ -107,13 +127,22 @@ class HostRig implements Rig {
   async close(): Promise<void> {
     for (const puppet of this.#guests.splice(0)) await puppet.kill()
     await this.#pool.close()
+    await this.#peerPool.close()
     await this.#machine.close()
   }
 
   /** What a case has left behind must not fail the next. */
   async #renew(): Promise<void> {
     await this.close()
-    this.#machine = await startMachine(this.profile)
+    this.#machine = await startMachine(this.profile.name, this.kind)
+  }
+
+  /** A kernel may count pages for ever that every program has given back. */
+  #hasLostPages(): boolean {
+    const seen = giveOrder(this.#machine.directory, { order: 'inspect' }) as DomainSeen[]
+    return seen.some(({ limits }) =>
+      limits.some(one => one.name === 'gntalloc.limit' && one.used !== 0),
+    )
   }
 
   #start(domid: number): Promise<ChildPuppet> {

@@ -1,20 +1,19 @@
 #!/usr/bin/env node
-/** `npm run conformance -- --platform sim|host|xen [--profile P] [--json] [--only 13,20-30]` */
+/** `npm run conformance -- --platform sim|host|xen [--profile P] [--kind K] [--only 13,20-30]` */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { PROFILE_NAMES, type ProfileName } from '../kernel/profiles.ts'
 import { TestbedError } from '../testbed/failure.ts'
 import { C_PUPPET_VARIABLE } from './c-puppet.ts'
 import { type ConformanceReport, lineOf, summaryOf } from './report.ts'
-import type { ProfileName } from './rig.ts'
 import { RIGS } from './rigs.ts'
 import { runConformance } from './runner.ts'
 import { parseSelection } from './selection.ts'
 import { isPvDomain, runOnTestbed } from './xen-testbed.ts'
 
-const PROFILES: readonly ProfileName[] = ['linux-6.1', 'linux-6.12']
-
 interface Options {
   platform: string
   profile?: ProfileName
+  kind?: 'pv' | 'hvm'
   kernel?: string
   json?: true
   progress?: true
@@ -29,17 +28,24 @@ interface Selection {
 async function main(argv: readonly string[]): Promise<number> {
   const options = parse(argv)
   if (typeof options === 'number') return options
+  if (options.platform === 'xen' && options.kind === 'hvm') {
+    console.error('conformance: the domains of the test bed are PV; --kind hvm is for sim and host')
+    return 2
+  }
   const isElsewhere = options.platform === 'xen' && (options.kernel || !isPvDomain())
   const report = await (isElsewhere ? onTestbed(options) : here(options))
   if (options.json) console.log(JSON.stringify(report, null, 2))
-  else console.log(`${report.platform}, ${report.kernel} (${report.profile})\n${summaryOf(report)}`)
+  else {
+    const { platform, kernel, profile, kind } = report
+    console.log(`${platform}, ${kernel} (${profile}, ${kind})\n${summaryOf(report)}`)
+  }
   return report.cases.some(one => one.outcome === 'failed') ? 1 : 0
 }
 
 async function here(options: Options): Promise<ConformanceReport> {
   const makeRig = RIGS[options.platform]
   if (!makeRig) throw new Error(`no rig for ${options.platform}`)
-  const rig = await makeRig(options.profile)
+  const rig = await makeRig(options)
   const onLine = progressOf(options)
   try {
     return await runConformance(rig, {
@@ -92,7 +98,8 @@ function parse(argv: readonly string[]): Options | number {
         .choices(Object.keys(RIGS))
         .makeOptionMandatory(),
     )
-    .addOption(new Option('--profile <name>', 'the kernel to imitate').choices(PROFILES))
+    .addOption(new Option('--profile <name>', 'the kernel to imitate').choices(PROFILE_NAMES))
+    .addOption(new Option('--kind <kind>', 'how its domain maps grants').choices(['pv', 'hvm']))
     .option('--kernel <package>', "Debian package of the test bed's kernel, for --platform xen")
     .option('--json', 'print one JSON document')
     .option('--progress', 'with --json: a line for each case on standard error')

@@ -29,8 +29,10 @@ export interface OpenedFacts {
   readonly puppet: Puppet
   readonly fd: number
   readonly name: DeviceName
-  /** Our own domain: whom a self-grant and a loopback channel name. */
+  /** Its domain: what a grant of it and a loopback channel name. */
   readonly domid: number
+  /** Whom it grants pages to unless a case says otherwise. */
+  readonly grantee: number
   readonly watchdogMs: number
   settle(ms: number): Promise<void>
 }

@@ -1,5 +1,5 @@
+import type { ProfileName } from '../kernel/profiles.ts'
 import type { Capability } from '../platform.ts'
-import type { ProfileName } from './rig.ts'
 
 /** How a case went. */
 export interface CaseReport {
@@ -17,6 +17,11 @@ export interface ConformanceReport {
   readonly platform: string
   readonly kernel: string
   readonly profile: ProfileName
+  readonly kind: 'pv' | 'hvm'
+  /** Version of the hypervisor, where it is a real one. */
+  readonly xen?: string
+  /** The day of the run. */
+  readonly date: string
   readonly cases: readonly CaseReport[]
 }
 

@@ -1,8 +1,6 @@
+import type { KernelProfile } from '../kernel/profiles.ts'
 import type { Capability, LimitName } from '../platform.ts'
 import type { Puppet } from './puppet.ts'
-
-/** The kernels whose differences the cases know. */
-export type ProfileName = 'linux-6.1' | 'linux-6.12'
 
 /** Another domain of the same machine, for the cases that self-grants cannot show. */
 export interface RigDomain {
@@ -12,13 +10,30 @@ export interface RigDomain {
   destroy(): Promise<void>
 }
 
+/**
+ * The domain that maps what ours grants and grants what ours maps, where a grant to ourselves would
+ * take our own page away. Its kernel is of the same release, and PV.
+ */
+export interface RigPeer {
+  readonly domid: number
+  /** The puppet in it that lives on from case to case. */
+  puppet(): Promise<Puppet>
+}
+
 /** The thing under test: a machine, the domain that we are in, and puppets in it. */
 export interface Rig {
   readonly name: 'sim' | 'host' | 'xen'
   /** As `uname -r` says it, or the release that a simulator imitates. */
   readonly kernel: string
-  readonly profile: ProfileName
-  /** What puppets of this rig can do; a case that needs something else is skipped. */
+  /** What its kernel does where kernels differ: the cases ask the fields. */
+  readonly profile: KernelProfile
+  /** Version of the hypervisor, where it is a real one: `4.17.7`. */
+  readonly xen?: string
+  /** How our domain's kernel maps grants. */
+  readonly kind: 'pv' | 'hvm'
+  /** Absent in PV, where a grant to ourselves shows the same. */
+  readonly peer?: RigPeer
+  /** What puppets of this rig can do besides; a case that needs something else is skipped. */
   readonly capabilities: ReadonlySet<Capability>
   readonly domid: number
   /** After this long a wait for something that must happen fails its case. */

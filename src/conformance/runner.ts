@@ -23,13 +23,19 @@ export async function runConformance(
     cases.push(report)
     onCase?.(report)
   }
-  return { platform: rig.name, kernel: rig.kernel, profile: rig.profile, cases }
+  const { name: platform, kernel, xen } = rig
+  const profile = rig.profile.name
+  const { kind } = rig
+  const date = new Date().toISOString().slice(0, 10)
+  return { platform, kernel, profile, kind, ...(xen && { xen }), date, cases }
 }
 
 /** Runs one case, and fails it too when it leaves something behind. */
 export async function runCase(rig: Rig, one: ConformanceCase): Promise<CaseReport> {
-  const { id, title, capability, body } = one
-  if (capability && !rig.capabilities.has(capability)) {
+  const { id, title, capabilities, body } = one
+  const context = new CaseContext(rig)
+  const capability = capabilities.find(needed => !context.has(needed))
+  if (capability) {
     return { id, title, outcome: 'skipped', capability }
   }
   const problems: string[] = []
@@ -40,9 +46,8 @@ export async function runCase(rig: Rig, one: ConformanceCase): Promise<CaseRepor
       problems.push(what + describe(error))
     }
   }
-  const context = new CaseContext(rig)
   await attempt('', async () => {
-    if (!body) throw new Error(`nobody has written this case for rigs with ${capability}`)
+    if (!body) throw new Error(`nobody has written this case for rigs with ${capabilities}`)
     await body(context)
   })
   await attempt('restoring limits: ', () => context.restore())

@@ -1,19 +1,23 @@
-import { DEFAULT_PROFILE, PROFILES } from '../kernel/profiles.ts'
+import { DEFAULT_PROFILE, type KernelProfile, PROFILES } from '../kernel/profiles.ts'
 import type { Capability, LimitName, Platform } from '../platform.ts'
 import { createWorld, type World, type WorldDomain, type WorldProcess } from '../sim/index.ts'
 import { LocalPuppet } from './local-puppet.ts'
 import type { Puppet } from './puppet.ts'
-import type { ProfileName, Rig, RigDomain } from './rig.ts'
+import type { Rig, RigDomain, RigPeer } from './rig.ts'
 
 export interface SimRigOptions {
-  readonly profile?: ProfileName
+  /** What the cases expect. */
+  readonly profile?: KernelProfile
+  readonly kind?: 'pv' | 'hvm'
   /** Makes the world of a case; by default one that imitates the profile. */
-  readonly createWorld?: (profile: ProfileName) => World
+  readonly createWorld?: (profile: KernelProfile) => World
   /** What puppets get instead of a process itself: tests break a rule here. */
   readonly wrap?: (process: Platform) => Platform
 }
 
 const DOMID = 1
+/** Of the other side of grants, where there is one. */
+const PEER_DOMID = 2
 /** Damage to a simulated kernel shows nothing about a real one: those cases are left out. */
 const CAPABILITIES: ReadonlySet<Capability> = new Set(['two-domains'])
 /** Everything happens at once in a world: this long only lets promises run. */
@@ -29,21 +33,26 @@ export function createSimRig(options: SimRigOptions = {}): Rig {
 class SimRig implements Rig {
   readonly name = 'sim'
   readonly kernel: string
-  readonly profile: ProfileName
+  readonly profile: KernelProfile
+  readonly kind: 'pv' | 'hvm'
+  readonly peer?: RigPeer
   readonly capabilities = CAPABILITIES
   readonly domid = DOMID
   readonly watchdogMs = WATCHDOG_MS
-  readonly #createWorld: (profile: ProfileName) => World
+  readonly #createWorld: (profile: KernelProfile) => World
   readonly #wrap: (process: Platform) => Platform
   #world: World
   #puppets: Puppet[] = []
+  #peerPuppet: Puppet | undefined
   /** Processes that the case may have ended: closing them again does nothing. */
   #disposables: WorldProcess[] = []
   #otherDomains: WorldDomain[] = []
 
   constructor(options: SimRigOptions) {
-    this.profile = options.profile ?? DEFAULT_PROFILE
-    this.kernel = PROFILES[this.profile].release
+    this.profile = options.profile ?? PROFILES[DEFAULT_PROFILE]
+    this.kernel = this.profile.release
+    this.kind = options.kind ?? 'pv'
+    if (this.kind === 'hvm') this.peer = { domid: PEER_DOMID, puppet: () => this.#peer() }
     this.#createWorld = options.createWorld ?? (kernel => createWorld({ kernel }))
     this.#wrap = options.wrap ?? (process => process)
     this.#world = this.#createWorld(this.profile)
@@ -51,8 +60,7 @@ class SimRig implements Rig {
 
   async puppet(n: number): Promise<Puppet> {
     while (this.#puppets.length <= n) {
-      const process = this.#world.domain(DOMID).process()
-      this.#puppets.push(new LocalPuppet(this.#wrap(process), process.pid))
+      this.#puppets.push(this.#keep(this.#world.domain(DOMID, { kind: this.kind })))
     }
     const puppet = this.#puppets[n]
     if (!puppet) throw new RangeError(`no puppet ${n}`)
@@ -64,7 +72,7 @@ class SimRig implements Rig {
   }
 
   async otherDomain(): Promise<RigDomain> {
-    const domid = DOMID + 1 + this.#otherDomains.length
+    const domid = PEER_DOMID + 1 + this.#otherDomains.length
     const domain = this.#world.domain(domid)
     this.#otherDomains.push(domain)
     return {
@@ -91,10 +99,13 @@ class SimRig implements Rig {
     const puppets = this.#puppets
     const disposables = this.#disposables
     this.#world = this.#createWorld(this.profile)
+    const peer = this.#peerPuppet
     this.#puppets = []
+    this.#peerPuppet = undefined
     this.#disposables = []
     this.#otherDomains = []
     for (const puppet of puppets) await puppet.reset()
+    await peer?.reset()
     for (const process of disposables) process.close()
     world.clock.advance(DRAIN_MS)
     world.assertEmpty()
@@ -104,8 +115,19 @@ class SimRig implements Rig {
     this.#world.close()
   }
 
+  async #peer(): Promise<Puppet> {
+    this.#peerPuppet ??= this.#keep(this.#world.domain(PEER_DOMID))
+    return this.#peerPuppet
+  }
+
+  #keep(domain: WorldDomain): Puppet {
+    const process = domain.process()
+    return new LocalPuppet(this.#wrap(process), process.pid)
+  }
+
   #spawn(domid: number): Puppet {
-    const process = this.#world.domain(domid).process()
+    const kind = domid === DOMID ? this.kind : 'pv'
+    const process = this.#world.domain(domid, { kind }).process()
     this.#disposables.push(process)
     return new LocalPuppet(this.#wrap(process), process.pid, () => process.kill())
   }

@@ -7,6 +7,9 @@ import { entryPoint } from '../base/entry-point.ts'
 /** What the compiled code loads at run time, the native half of koffi among it. */
 const DEPENDENCIES = ['commander', 'koffi', `@koromix/koffi-linux-${process.arch}`]
 
+/** What of them no program loads on Linux with glibc; each byte goes into every domain. */
+const NOT_LOADED = /\.(cc|hh|h|d\.[cm]?ts|map|tsbuildinfo|md)$|\/(musl_\w+|vendor)$/
+
 /** The compiled code of this package, of which conformance/main.js is a part. */
 const DIST = fileURLToPath(entryPoint(import.meta.url, '../'))
 
@@ -16,12 +19,13 @@ export async function copyPackage(folder: string): Promise<void> {
   await cp(join(root, 'package.json'), join(folder, 'package.json'))
   await cp(DIST, join(folder, 'dist'), {
     recursive: true,
-    filter: path => !/\.(d\.ts|map|tsbuildinfo)$/.test(path),
+    filter: path => !NOT_LOADED.test(path),
   })
   for (const name of DEPENDENCIES) {
     await cp(installed(name, root), join(folder, 'node_modules', name), {
       recursive: true,
       dereference: true,
+      filter: path => !NOT_LOADED.test(path),
     })
   }
 }

@@ -1,9 +1,11 @@
+import { readFileSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { encodeAllocGref, GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
 import { entryPoint } from '../base/entry-point.ts'
+import { type KernelProfile, PROFILES, type ProfileName } from '../kernel/profiles.ts'
 import { linux } from '../linux/linux.ts'
 import type { Capability, LimitName, Platform } from '../platform.ts'
 import { C_PUPPET_VARIABLE, startCPuppet } from './c-puppet.ts'
@@ -11,8 +13,9 @@ import { ChildPuppet } from './child-puppet.ts'
 import { LocalPuppet } from './local-puppet.ts'
 import type { Puppet } from './puppet.ts'
 import { PuppetPool } from './puppet-pool.ts'
-import type { ProfileName, Rig } from './rig.ts'
+import type { Rig, RigDomain } from './rig.ts'
 import { ok } from './verdict.ts'
+import { guestsHere, XenGuests } from './xen-guests.ts'
 
 /** An emulated machine may be slow to do what it does in the end. */
 const WATCHDOG_MS = 20_000
@@ -40,7 +43,7 @@ export async function createXenRig(profile?: ProfileName): Promise<Rig> {
   if (platform.kind !== 'pv') {
     throw new Error('the suite maps grants to its own domain, which destroys pages outside of PV')
   }
-  return new XenRig(kernel, here, platform, cPuppet)
+  return new XenRig(kernel, PROFILES[here], platform, cPuppet)
 }
 
 /** The profile whose kernel is nearest. */
@@ -49,31 +52,45 @@ function profileOf(kernel: string): ProfileName {
   return major > 6 || (major === 6 && minor >= 12) ? 'linux-6.12' : 'linux-6.1'
 }
 
+/** As the hypervisor tells it: `4.17.7`. */
+function xenVersion(): string {
+  const part = (name: string): string =>
+    readFileSync(`/sys/hypervisor/version/${name}`, 'utf8').trim()
+  return `${part('major')}.${part('minor')}${part('extra')}`
+}
+
 class XenRig implements Rig {
   readonly name = 'xen'
   readonly kernel: string
-  readonly profile: ProfileName
+  readonly profile: KernelProfile
+  readonly xen: string = xenVersion()
+  readonly kind = 'pv' as const
   readonly capabilities: ReadonlySet<Capability>
   readonly domid: number
   readonly watchdogMs = WATCHDOG_MS
   /** Puppet 0: a call is a system call of this process. */
   readonly #own: LocalPuppet
   readonly #pool = new PuppetPool({ start: () => this.#start() })
-  readonly #ablePool: PuppetPool | undefined
+  readonly #cPuppet: string | undefined
+  readonly #guests: XenGuests | undefined
 
   constructor(
     kernel: string,
-    profile: ProfileName,
+    profile: KernelProfile,
     platform: Platform,
     cPuppet: string | undefined,
   ) {
     this.kernel = kernel
     this.profile = profile
     this.domid = platform.domid
-    this.capabilities = new Set([...platform.capabilities, ...(cPuppet ? ABILITIES : [])])
-    this.#ablePool = cPuppet
-      ? new PuppetPool({ start: () => startCPuppet(cPuppet, platform.domid) })
-      : undefined
+    const guests = cPuppet ? guestsHere() : []
+    this.#guests = cPuppet && guests.length > 1 ? new XenGuests(cPuppet, guests) : undefined
+    this.capabilities = new Set([
+      ...platform.capabilities,
+      ...(cPuppet ? ABILITIES : []),
+      ...(this.#guests ? (['two-domains'] as const) : []),
+    ])
+    this.#cPuppet = cPuppet
     this.#own = new LocalPuppet(platform, process.pid)
   }
 
@@ -86,8 +103,13 @@ class XenRig implements Rig {
   }
 
   able(): Promise<Puppet> {
-    if (!this.#ablePool) throw new Error(`${C_PUPPET_VARIABLE} does not name the puppet in C`)
-    return this.#ablePool.disposable()
+    if (!this.#cPuppet) throw new Error(`${C_PUPPET_VARIABLE} does not name the puppet in C`)
+    return this.#pool.disposable()
+  }
+
+  otherDomain(): Promise<RigDomain> {
+    if (!this.#guests) throw new Error('dom0 of the test bed has no two guests')
+    return this.#guests.take()
   }
 
   async getLimit(name: LimitName): Promise<number> {
@@ -105,14 +127,13 @@ class XenRig implements Rig {
   async clean(): Promise<void> {
     await this.#own.reset()
     await this.#pool.reset()
-    await this.#ablePool?.reset()
+    await this.#guests?.reset()
     await this.#assertQuotaIsFree()
   }
 
   async close(): Promise<void> {
     await this.#own.reset()
     await this.#pool.close()
-    await this.#ablePool?.close()
   }
 
   /** A page that is still granted by a dead or closed descriptor counts: this much can be seen. */
@@ -129,7 +150,9 @@ class XenRig implements Rig {
   }
 
   #start(): Promise<ChildPuppet> {
-    // When a child's end is known, its kernel has released what it held.
+    // When a child's end is known, its kernel has released what it held. One in C starts at once,
+    // where a Node takes seconds under emulation; puppet 0 is a Node in any case.
+    if (this.#cPuppet) return startCPuppet(this.#cPuppet, this.domid)
     return ChildPuppet.start({
       command: [process.execPath, PUPPET_MAIN, PUPPET_PLATFORM],
       env: { ...process.env, INTERDOM_DOMID: String(this.domid) },

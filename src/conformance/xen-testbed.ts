@@ -3,7 +3,7 @@ import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { type RunOptions, type RunResult, run } from '../testbed/run.ts'
-import { C_PUPPET_VARIABLE, compileCPuppet } from './c-puppet.ts'
+import { C_PUPPET_VARIABLE, compileCPuppet, compilePlayer } from './c-puppet.ts'
 import type { ConformanceReport } from './report.ts'
 import { copyPackage } from './xen-payload.ts'
 
@@ -22,8 +22,11 @@ export interface TestbedOptions {
 /** Emulated, and with the build of the image not counted. */
 const TIMEOUT_SECONDS = 900
 /** Several processes of Node at once, and the root file system in memory. Megabytes. */
-const DOM0_MEMORY = 1280
+export const DOM0_MEMORY = 1280
 const TAIL_LINES = 20
+
+/** As many other domains as a case asks for at a time. */
+export const SUITE_GUESTS = 2
 
 /** What runs the suite in a domain that has this package as its payload. */
 export const SUITE_COMMAND: string = [
@@ -43,6 +46,7 @@ export async function runOnTestbed(options: TestbedOptions = {}): Promise<Confor
     ...(kernel !== undefined && { kernel }),
     ...(onStep && { onStep }),
     ...(signal && { signal }),
+    guests: SUITE_GUESTS,
     dom0: [SUITE_COMMAND, ...words].join(' '),
     onOutput: ({ stream, line }) => {
       if (stream === 'stderr') onLine?.(line)
@@ -61,6 +65,7 @@ export async function runWithPackage(
   try {
     await copyPackage(payload)
     await compileCPuppet(payload)
+    await compilePlayer(payload)
     for (const file of files) await cp(file, join(payload, basename(file)))
     const result = await run({
       payload,

@@ -1,9 +1,11 @@
+import { setImmediate as turnOfTheLoop } from 'node:timers/promises'
 import { errnoName } from '../abi/errno.ts'
 import { EVTCHN_IO_MAX, EVTCHN_RESET, encodePorts, PORT_SIZE } from '../abi/evtchn.ts'
 import { ClosedError, XenError } from '../base/errors.ts'
 import { callDevice } from '../device-call.ts'
 import type { Device } from '../platform.ts'
-import type { PortState, Waiter } from './port-state.ts'
+import { ROUNDS_A_TURN } from './limits.ts'
+import type { PortState } from './port-state.ts'
 
 /** Ports that one read or write of the device carries. */
 const PORTS_A_CALL: number = EVTCHN_IO_MAX / PORT_SIZE
@@ -11,8 +13,9 @@ const PORTS_A_CALL: number = EVTCHN_IO_MAX / PORT_SIZE
 /**
  * Routes the events of one evtchn descriptor to its ports.
  *
- * The device is waited on only while somebody awaits a port, so a program that awaits nothing may
- * end; and there is one such wait at a time, however many ports are awaited.
+ * The device is waited on from when somebody awaits a port until an event comes that nobody awaits,
+ * by one wait at a time, however many ports are awaited. It keeps the process alive only while
+ * somebody awaits, so a program that awaits nothing may end.
  *
  * The driver masks a port when it queues it, and queues it no more until the port is written back
  * (`rearm`). We write back only after the entry was read, so the ring cannot overflow by us; when
@@ -24,12 +27,12 @@ export class Dispatcher {
   readonly #ports = new Map<number, PortState>()
   readonly #read = new Uint32Array(PORTS_A_CALL)
   readonly #readBytes = new Uint8Array(this.#read.buffer)
-  #waiters = 0
-  #refWaiters = 0
+  /** Ports that somebody awaits, and those of them that keep the process alive. */
+  #awaited = 0
+  #refAwaited = 0
+  #isHolding = true
   #isListening = false
-  /** Whether {@link #listen} is waiting for the device just now; `#stop` ends that wait. */
-  #isInReady = false
-  #stop = new AbortController()
+  #rounds = 0
 
   constructor(device: Device) {
     this.#device = device
@@ -49,35 +52,24 @@ export class Dispatcher {
    */
   remove(state: PortState): void {
     this.#ports.delete(state.port)
-    this.#rejectAll(state, new ClosedError(`port ${state.port}`))
+    if (state.waiters.isWaiting) state.waiters.fail(new ClosedError(`port ${state.port}`))
     this.#drain()
   }
 
   /** Resolves at the next event of the port, or at once when one is pending, and takes it. */
   next(state: PortState, signal?: AbortSignal): Promise<void> {
-    if (signal?.aborted) return Promise.reject(signal.reason)
-    if (state.pending) {
-      state.pending = false
-      return Promise.resolve()
-    }
-    return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        this.#drop(state, waiter)
-        reject(signal?.reason)
-      }
-      const waiter: Waiter = {
-        resolve: () => {
-          signal?.removeEventListener('abort', onAbort)
-          resolve()
-        },
-        reject: reason => {
-          signal?.removeEventListener('abort', onAbort)
-          reject(reason)
-        },
-      }
-      signal?.addEventListener('abort', onAbort, { once: true })
-      this.#join(state, waiter)
-    })
+    if (!state.pending || signal?.aborted) return state.waiters.wait(signal)
+    state.pending = false
+    return Promise.resolve()
+  }
+
+  /** Somebody begins to await a port that nobody awaited, or the last who did has gone. */
+  awaited(state: PortState, isAwaited: boolean): void {
+    const step = isAwaited ? 1 : -1
+    this.#awaited += step
+    if (state.isRef) this.#refAwaited += step
+    this.#holdProcess()
+    if (isAwaited && !this.#isListening) void this.#listen()
   }
 
   /** Writes the port back: the driver will queue its next event, or at once the one it holds. */
@@ -88,7 +80,7 @@ export class Dispatcher {
   setRef(state: PortState, isRef: boolean): void {
     if (state.isRef === isRef) return
     state.isRef = isRef
-    this.#refWaiters += isRef ? state.waiters.size : -state.waiters.size
+    if (state.waiters.isWaiting) this.#refAwaited += isRef ? 1 : -1
     this.#holdProcess()
   }
 
@@ -102,49 +94,19 @@ export class Dispatcher {
     }
   }
 
-  #join(state: PortState, waiter: Waiter): void {
-    state.waiters.add(waiter)
-    this.#waiters++
-    if (state.isRef) this.#refWaiters++
-    this.#holdProcess()
-    if (!this.#isListening) void this.#listen()
-  }
-
-  #drop(state: PortState, waiter: Waiter): void {
-    if (!state.waiters.delete(waiter)) return
-    this.#waiters--
-    if (state.isRef) this.#refWaiters--
-    this.#holdProcess()
-    if (this.#waiters === 0 && this.#isInReady) this.#giveUp()
-  }
-
-  /** Nobody awaits anything any more: the wait for the device must not keep the process alive. */
-  #giveUp(): void {
-    const stopped = this.#stop
-    this.#stop = new AbortController()
-    this.#isInReady = false
-    this.#isListening = false
-    stopped.abort()
-  }
-
-  /** One at a time, but one that was given up may still be settling beside a new one. */
   async #listen(): Promise<void> {
-    const stop = this.#stop
     this.#isListening = true
     try {
-      while (this.#waiters > 0) {
-        this.#isInReady = true
-        await this.#device.ready(stop.signal)
-        if (stop !== this.#stop) return
-        this.#isInReady = false
+      for (let isAwaited = true; isAwaited; ) {
+        if (++this.#rounds % ROUNDS_A_TURN === 0) await turnOfTheLoop()
+        await this.#device.ready()
+        isAwaited = this.#awaited > 0
         this.#drain()
       }
-      this.#isListening = false
     } catch (error) {
-      if (stop !== this.#stop) return
-      this.#isInReady = false
+      for (const state of this.#ports.values()) state.waiters.fail(error)
+    } finally {
       this.#isListening = false
-      for (const state of this.#ports.values()) this.#rejectAll(state, error)
     }
   }
 
@@ -166,14 +128,8 @@ export class Dispatcher {
 
   #deliver(state: PortState | undefined): void {
     if (!state) return
-    if (state.waiters.size === 0) {
-      state.pending = true
-      return
-    }
-    for (const waiter of state.waiters) {
-      this.#drop(state, waiter)
-      waiter.resolve()
-    }
+    if (state.waiters.isWaiting) state.waiters.wake()
+    else state.pending = true
   }
 
   /** The ring overflowed: whose events were lost nobody can say, so each port gets a hint. */
@@ -182,21 +138,16 @@ export class Dispatcher {
     for (const state of this.#ports.values()) this.#deliver(state)
   }
 
-  #rejectAll(state: PortState, reason: unknown): void {
-    for (const waiter of state.waiters) {
-      this.#drop(state, waiter)
-      waiter.reject(reason)
-    }
-  }
-
   #write(ports: Uint8Array): void {
     const result = this.#device.write(ports)
     if (result < 0) throw new XenError(result, 'write evtchn')
   }
 
   #holdProcess(): void {
-    if (this.#waiters === 0) return
-    if (this.#refWaiters > 0) this.#device.ref?.()
-    else this.#device.unref?.()
+    const isHolding = this.#refAwaited > 0
+    if (isHolding === this.#isHolding) return
+    this.#isHolding = isHolding
+    if (isHolding) this.#device.ref()
+    else this.#device.unref()
   }
 }

@@ -15,6 +15,7 @@ import {
 import { integerBetween } from '../base/arguments.ts'
 import type { ErrorFacts } from '../base/errors.ts'
 import type { Owner } from '../base/owner.ts'
+import { Waiters } from '../base/waiters.ts'
 import { callDevice, releaseStep } from '../device-call.ts'
 import type { Device } from '../platform.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -113,13 +114,13 @@ export class EventChannels {
 
   #stateOf(port: number, dispatcher: Dispatcher): PortState {
     const owner = this.#owner
-    return {
+    const state: PortState = {
       port,
       wire: encodePorts([port]),
       pending: false,
       isClosed: false,
       isRef: true,
-      waiters: new Set(),
+      waiters: new Waiters(isAwaited => dispatcher.awaited(state, isAwaited)),
       close() {
         if (this.isClosed) return
         this.isClosed = true
@@ -133,5 +134,6 @@ export class EventChannels {
         if (failure) throw failure
       },
     }
+    return state
   }
 }

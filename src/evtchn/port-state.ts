@@ -1,10 +1,5 @@
 import type { Closable } from '../base/owner.ts'
-
-/** Somebody who awaits the next event of a port. */
-export interface Waiter {
-  resolve(): void
-  reject(reason: unknown): void
-}
+import type { Waiters } from '../base/waiters.ts'
 
 /**
  * What the dispatcher knows of one port. It holds no reference to the {@link Port} that the
@@ -12,12 +7,13 @@ export interface Waiter {
  */
 export interface PortState extends Closable {
   readonly port: number
-  /** The port as write(2) takes it. */
+  /** The port as write(2) and NOTIFY take it. */
   readonly wire: Uint8Array
   /** An event was read from the device that nobody has awaited yet; further ones merge into it. */
   pending: boolean
   isClosed: boolean
   /** Whether a wait on it keeps the process alive. */
   isRef: boolean
-  readonly waiters: Set<Waiter>
+  /** Who awaits its next event; they tell the dispatcher when there are any. */
+  readonly waiters: Waiters
 }

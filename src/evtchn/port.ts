@@ -1,4 +1,4 @@
-import { EVTCHN_NOTIFY, encodeU32 } from '../abi/evtchn.ts'
+import { EVTCHN_NOTIFY } from '../abi/evtchn.ts'
 import { closeDropped, type Dropped } from '../base/dropped.ts'
 import { ClosedError } from '../base/errors.ts'
 import { inspectAsText } from '../base/inspect.ts'
@@ -46,7 +46,7 @@ export class Port {
   /** Sends an event to the other end. Succeeds when nobody is there, as on Xen. */
   notify(): void {
     this.#assertOpen()
-    callDevice(this.#dispatcher.device, EVTCHN_NOTIFY, encodeU32(this.port), { port: this.port })
+    callDevice(this.#dispatcher.device, EVTCHN_NOTIFY, this.#state.wire, { port: this.port })
   }
 
   /**

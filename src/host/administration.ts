@@ -2,9 +2,11 @@ import { readdirSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { isRealDomid } from '../abi/domid.ts'
-import type { Domain } from '../kernel/domain.ts'
+import type { ErrorFacts } from '../base/errors.ts'
+import { type DomainLimits, isLimitName, LIMIT_NAMES } from '../kernel/limits.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
 import { isProfileName, PROFILE_NAMES } from '../kernel/profiles.ts'
+import { TurnedAway } from './doors.ts'
 import { inspect } from './inspection.ts'
 import type { Server } from './server.ts'
 
@@ -15,7 +17,10 @@ export type Order =
   | {
       readonly order: 'domain'
       readonly domid?: number
+      readonly kind?: 'pv' | 'hvm'
       readonly kernel?: ProfileName
+      /** By name: `{ 'gntalloc.limit': 8 }`. */
+      readonly limits?: Readonly<Record<string, number>>
       /** It stays without a process; otherwise it goes with its last one. */
       readonly stays?: boolean
       /** The user whose processes it has, instead of the host's own; it stays. */
@@ -54,20 +59,30 @@ export interface HostStatus {
 /** What a host itself takes of its machine, after a garbage collection. */
 export interface HostUsage {
   readonly descriptors: number
+  /** Descriptors that count against domains. */
+  readonly booked: number
   /** Bytes of JavaScript objects. */
   readonly heapUsed: number
   readonly chunks: number
   readonly ports: number
 }
 
-/** The answer to an order: what was asked for, or one sentence that says what was wrong. */
-export type OrderAnswer = { readonly ok: unknown } | { readonly error: string }
+/**
+ * The answer to an order: what was asked for, or one sentence that says what was wrong, with an
+ * errno and facts where a limit was hit.
+ */
+export type OrderAnswer =
+  | { readonly ok: unknown }
+  | { readonly error: string; readonly errno?: number; readonly facts?: ErrorFacts }
 
 /** Carries out an order. What it is given may be any JSON at all. */
 export function administer(server: Server, request: unknown): OrderAnswer {
   try {
     return carryOut(server, request)
   } catch (error) {
+    if (error instanceof TurnedAway) {
+      return { error: error.message, errno: error.errno, facts: error.facts }
+    }
     return { error: error instanceof Error ? error.message : String(error) }
   }
 }
@@ -96,7 +111,7 @@ function carryOut(server: Server, request: unknown): OrderAnswer {
     case 'usage':
       return { ok: usageOf(server) }
     case 'inspect':
-      return { ok: inspect(server.machine) }
+      return { ok: inspect(server.machine, server.budget) }
     default:
       return { error: `unknown order ${JSON.stringify(order['order'])}` }
   }
@@ -119,6 +134,7 @@ function usageOf(server: Server): HostUsage {
   ;(runInNewContext('gc') as () => void)()
   return {
     descriptors: readdirSync('/proc/self/fd').length,
+    booked: server.budget.descriptors,
     heapUsed: process.memoryUsage().heapUsed,
     chunks: server.chunks.size,
     ports: server.links.size,
@@ -141,8 +157,23 @@ function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer
   if (kernel !== undefined && !isProfileName(kernel)) {
     return { error: `no kernel ${JSON.stringify(kernel)}; there are ${PROFILE_NAMES.join(', ')}` }
   }
-  const options = { stays: order['stays'] === true, ...(kernel === undefined ? {} : { kernel }) }
   const { uid } = order
+  const kind = order['kind'] as 'pv' | 'hvm' | undefined
+  if (kind !== undefined && kind !== 'pv' && kind !== 'hvm') {
+    return { error: `no kind ${JSON.stringify(kind)}; there are pv, hvm` }
+  }
+  const limits: Record<string, number> = {}
+  for (const [limit, value] of Object.entries(order['limits'] ?? {})) {
+    const trouble = limitTrouble(limit, value)
+    if (trouble !== undefined) return { error: trouble }
+    limits[limit] = value as number
+  }
+  const options = {
+    stays: order['stays'] === true,
+    limits,
+    ...(kernel === undefined ? {} : { kernel }),
+    ...(kind === undefined ? {} : { kind }),
+  } as const
   if (uid !== undefined && !(typeof uid === 'number' && Number.isInteger(uid) && uid >= 0)) {
     return { error: `${JSON.stringify(uid)} is no uid` }
   }
@@ -157,21 +188,23 @@ function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer
 function setLimit(server: Server, order: Record<string, unknown>): OrderAnswer {
   return withDomid(order, domid => {
     const domain = server.machine.domain(domid)
-    const limits = domain?.limits as unknown as Record<string, number> | undefined
     const { limit, value } = order
-    if (!limits) return { error: `there is no domain ${domid}` }
-    if (typeof limit !== 'string' || !Object.hasOwn(limits, limit)) {
-      return {
-        error: `no limit ${JSON.stringify(limit)}; there are ${Object.keys(limits).join(', ')}`,
-      }
-    }
-    if (typeof value !== 'number' || !Number.isInteger(value) || value < 0) {
-      return { error: `${limit} takes a whole number from 0 up, not ${JSON.stringify(value)}` }
-    }
-    limits[limit] = value
-    server.publishLimits(domain as Domain)
+    if (!domain) return { error: `there is no domain ${domid}` }
+    const trouble = limitTrouble(limit, value)
+    if (trouble !== undefined) return { error: trouble }
+    domain.limits[limit as keyof DomainLimits] = value as number
+    server.limitPages.publish(domain)
     return { ok: value }
   })
+}
+
+/** Why a limit cannot be set so, or undefined. */
+function limitTrouble(limit: unknown, value: unknown): string | undefined {
+  if (typeof limit !== 'string' || !isLimitName(limit)) {
+    return `no limit ${JSON.stringify(limit)}; there are ${LIMIT_NAMES.join(', ')}`
+  }
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return undefined
+  return `${limit} takes a whole number from 0 up, not ${JSON.stringify(value)}`
 }
 
 function advance(server: Server, ms: unknown): OrderAnswer {

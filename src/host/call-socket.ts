@@ -2,18 +2,18 @@ import { ERRNO } from '../abi/errno.ts'
 import { type ErrorFacts, ProtocolError, XenError } from '../base/errors.ts'
 import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
+import { noDescriptorLeft } from './descriptor-limit.ts'
 import { CALL_TIMEOUT_MS, QUEUED_CALLS_MAX } from './limits.ts'
-import { receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
+import { type Received, receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
 import { BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP, type Op } from './wire.ts'
 
 /**
  * What the host answered: its result, its body, to be read before the next call, and descriptors
  * that are now ours.
  */
-export interface Reply {
-  readonly result: number
-  readonly body: BodyReader
-  readonly fds: readonly number[]
+export interface Reply extends Pick<Received, 'result' | 'body' | 'fds'> {
+  /** The result was this, and is now -EMFILE: its descriptors found no room in this process. */
+  readonly lost?: number
 }
 
 /**
@@ -36,6 +36,9 @@ export class CallSocket {
   #flushing: NodeJS.Immediate | undefined
   #serial = 0
   #death: ErrorFacts | undefined
+  #isEnded = false
+  /** About the last call that this process could not take the answer of. */
+  #refusal: ErrorFacts | undefined
 
   constructor(path: string, timeoutMs: number = CALL_TIMEOUT_MS) {
     this.path = path
@@ -48,14 +51,24 @@ export class CallSocket {
     )
     if (result === 0) return
     close(this.#fd)
-    throw new XenError(result, 'connect host', {
-      path,
-      ...(isAbsence(result) ? { fix: 'no host runs there: "interdom host start"' } : {}),
-    })
+    const fix = connectFix(result)
+    throw new XenError(result, 'connect host', { path, ...(fix !== undefined && { fix }) })
   }
 
   get isDead(): boolean {
     return this.#death !== undefined
+  }
+
+  /** The other end was closed, which of a silent host nobody knows. */
+  get isEnded(): boolean {
+    return this.#isEnded
+  }
+
+  /** Why the last call was refused, when not the host refused it; said once. */
+  takeRefusal(): ErrorFacts | undefined {
+    const refusal = this.#refusal
+    this.#refusal = undefined
+    return refusal
   }
 
   /** Why the host counts as dead, for a person. */
@@ -75,24 +88,31 @@ export class CallSocket {
     const op = this.#op
     const serial = (this.#serial + 1) >>> 0
     this.#serial = serial
-    if (this.#send(op, serial, 0) < 0) return this.die(`the host at ${this.path} is gone`)
-    const reply = receiveFramed(this.#fd, this.#in)
+    // Whoever was turned away finds nobody to send to, and the reason waiting.
+    if (this.#send(op, serial, 0) < 0 && op !== OP.hello && op !== OP.admin) {
+      return this.die(`the host at ${this.path} is gone`)
+    }
+    const reply = this.#receive()
     if (reply === -ERRNO.EAGAIN) {
       return this.die(`the host at ${this.path} did not answer within ${this.#timeoutMs} ms`)
     }
     if (reply === undefined || typeof reply === 'number') {
+      this.#isEnded = true
       return this.die(`the host at ${this.path} is gone`)
     }
-    const { header, body, fds } = reply
-    if (header.serial !== serial || header.op !== op) {
-      for (const fd of fds) close(fd)
+    if (reply.serial === 0 && reply.result < 0) return this.#turnedAway(reply.result, reply.body)
+    if (reply.serial !== serial || reply.op !== op) {
+      for (const fd of reply.fds) close(fd)
       this.die(`the host at ${this.path} answered out of turn`)
       throw new ProtocolError('ERR_HOST_PROTOCOL', 'the host answered another call', {
         wanted: serial,
-        got: header.serial,
+        got: reply.serial,
       })
     }
-    return { result: header.result, body, fds }
+    if (!reply.fdsLost) return reply
+    for (const fd of reply.fds) close(fd)
+    this.#refusal = noDescriptorLeft()
+    return { result: -ERRNO.EMFILE, body: reply.body, fds: [], lost: reply.result }
   }
 
   /**
@@ -139,16 +159,33 @@ export class CallSocket {
     this.die('this connection was closed')
   }
 
+  /** An end that was closed with our request unread reports that first, once. */
+  #receive(): ReturnType<typeof receiveFramed> {
+    const reply = receiveFramed(this.#fd, this.#in)
+    return reply === -ERRNO.ECONNRESET ? receiveFramed(this.#fd, this.#in) : reply
+  }
+
+  #turnedAway(result: number, body: BodyReader): Reply {
+    this.#death = JSON.parse(body.text()) as ErrorFacts
+    return { result, body: NO_BODY, fds: [] }
+  }
+
   #send(op: Op, serial: number, flags: number): number {
     const queuing = this.#queued > 0 ? FLAG_QUEUED : 0
     this.#queued = 0
     this.#queuedLength = 0
-    const header = { op, serial, flags: flags | queuing, result: 0, length: 0 }
-    return sendFramed(this.#fd, header, this.#out)
+    return sendFramed(this.#fd, this.#out.head(op, flags | queuing, serial, 0))
   }
 }
 
-const DEAD: Reply = { result: -ERRNO.EHOSTDOWN, body: new BodyReader(new Uint8Array(0)), fds: [] }
+const NO_BODY = new BodyReader({ bytes: new Uint8Array(0), words: new Uint32Array(0) }, 0, 0)
+const DEAD: Reply = { result: -ERRNO.EHOSTDOWN, body: NO_BODY, fds: [] }
+
+function connectFix(result: number): string | undefined {
+  if (isAbsence(result)) return 'no host runs there: "interdom host start"'
+  if (result !== -ERRNO.EACCES) return undefined
+  return 'the domain is another user’s: be that user, or a domain that was given to this one'
+}
 
 /** No socket, or a socket that nobody listens on: what a host leaves behind. */
 export function isAbsence(result: number): boolean {

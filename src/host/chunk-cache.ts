@@ -27,20 +27,25 @@ export interface PageRun {
 export class ChunkCache {
   readonly #socket: CallSocket
   readonly #chunks = new Map<number, CachedChunk>()
+  /** Chunks to be mapped once the call is over that told of them. */
+  readonly #expected: number[] = []
 
   constructor(socket: CallSocket) {
     this.#socket = socket
   }
 
-  /**
-   * Makes our own writable mapping of a chunk of read-only grants and tells the host, which may
-   * seal it from then on. Answers 0 or -errno.
-   */
-  prepare(id: number): number {
-    const chunk = this.#fetch(id)
-    if (typeof chunk === 'number') return chunk
-    this.#socket.begin(OP.chunkMapped).u32(id)
-    return this.#socket.call().result
+  /** The host has a chunk of our read-only grants that it may not seal yet: see {@link prepare}. */
+  expect(id: number): void {
+    this.#expected.push(id)
+  }
+
+  /** Makes our own writable mappings of expected chunks and tells the host, which may seal them. */
+  prepare(): void {
+    for (const id of this.#expected.splice(0)) {
+      if (typeof this.#fetch(id) === 'number') continue
+      this.#socket.begin(OP.chunkMapped).u32(id)
+      this.#socket.call()
+    }
   }
 
   /**

@@ -1,4 +1,6 @@
+import { errnoName } from '../abi/errno.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
+import type { ErrorFacts } from '../base/errors.ts'
 import type { Frame, PagePlacement, PageStore } from '../hypervisor/page-store.ts'
 import {
   F_SEAL_SEAL,
@@ -6,6 +8,7 @@ import {
   FALLOC_FL_PUNCH_HOLE,
   fallocate,
 } from '../native/files.ts'
+import type { Budget } from './budget.ts'
 import { CHUNK_PAGES, EMPTY_CHUNKS_MAX } from './limits.ts'
 import { type Memfd, sealedMemfd } from './memfd.ts'
 import { Slots } from './slots.ts'
@@ -33,6 +36,8 @@ export interface Chunk {
   /** Processes that may have the descriptor: they granted or were given a page. */
   readonly holders: WeakSet<object>
   readonly slots: Slots
+  /** Domains against whose limit its pages count: the granter, and the grantee once it mapped. */
+  payers: number[]
   used: number
   /** A grantee has the descriptor, so it can write to every page, used or not. */
   isShared: boolean
@@ -56,6 +61,11 @@ export class ChunkStore implements PageStore {
   readonly #open = new Map<object, Map<string, Chunk[]>>()
   #unmapped: Chunk[] = []
   #nextId = 1
+  readonly #budget: Budget
+
+  constructor(budget: Budget) {
+    this.#budget = budget
+  }
 
   get size(): number {
     return this.#chunks.size
@@ -71,14 +81,14 @@ export class ChunkStore implements PageStore {
     return chunk
   }
 
-  allocate(count: number, placement: PagePlacement): Frame[] | undefined {
+  allocate(count: number, placement: PagePlacement): Frame[] | ErrorFacts {
     const frames: Frame[] = []
     while (frames.length < count) {
       const missing = count - frames.length
       const chunk = this.#withRoom(missing, placement)
-      if (!chunk) {
+      if (!('slots' in chunk)) {
         for (const frame of frames) this.free(frame)
-        return undefined
+        return chunk
       }
       this.#take(chunk, missing, frames)
     }
@@ -120,14 +130,23 @@ export class ChunkStore implements PageStore {
   }
 
   /** Chunks of read-only grants that their own process has yet to map. */
-  unmappedOf(process: object): number[] {
-    return this.#unmapped.filter(chunk => chunk.placement.process === process).map(({ id }) => id)
+  unmappedOf(process: object): readonly Chunk[] {
+    if (this.#unmapped.length === 0) return this.#unmapped
+    return this.#unmapped.filter(chunk => chunk.placement.process === process)
   }
 
   /** Their process has mapped it: from now on it may be sealed and shown to its grantee. */
   setGranterMapped(chunk: Chunk): void {
     chunk.isGranterMapped = true
     this.#unmapped = this.#unmapped.filter(other => other !== chunk)
+  }
+
+  /** A grantee will have the descriptor: why it may not, or undefined. */
+  share(chunk: Chunk, domid: number): ErrorFacts | undefined {
+    if (chunk.payers.includes(domid)) return undefined
+    const refusal = this.#budget.takeMemory(domid, chunk.placement.granter, chunk.pages)
+    if (!refusal) chunk.payers.push(domid)
+    return refusal
   }
 
   /** Domids come back, so what a dead process granted never mixes with what another grants. */
@@ -138,7 +157,16 @@ export class ChunkStore implements PageStore {
       if (chunk.placement.process !== process) continue
       chunk.isRetired = true
       if (chunk.used === 0) this.#destroy(chunk)
+      else this.#leave(chunk)
     }
+  }
+
+  /** Whoever still maps what a dead process granted pays for it alone. */
+  #leave(chunk: Chunk): void {
+    const { granter, grantee } = chunk.placement
+    if (!chunk.payers.includes(grantee) || grantee === granter) return
+    chunk.payers = [grantee]
+    this.#budget.giveMemory(granter, granter, chunk.pages)
   }
 
   close(): void {
@@ -149,14 +177,14 @@ export class ChunkStore implements PageStore {
     return (frame - chunk.first) * PAGE_SIZE
   }
 
-  #withRoom(count: number, placement: PagePlacement): Chunk | undefined {
+  #withRoom(count: number, placement: PagePlacement): Chunk | ErrorFacts {
     const chunks = this.#listOf(placement)
     // Full chunks leave the list here and come back when a page of theirs is freed.
     while (chunks.length > 0 && isFull(chunks[chunks.length - 1] as Chunk)) chunks.pop()
     const found = chunks.at(-1)
     if (found && count <= CHUNK_PAGES) return found
     const created = this.#create(Math.max(count, CHUNK_PAGES), placement)
-    if (created && created.pages === CHUNK_PAGES) chunks.push(created)
+    if ('slots' in created && created.pages === CHUNK_PAGES) chunks.push(created)
     return created
   }
 
@@ -200,11 +228,23 @@ export class ChunkStore implements PageStore {
     }
   }
 
-  #create(pages: number, placement: PagePlacement): Chunk | undefined {
+  #create(pages: number, placement: PagePlacement): Chunk | ErrorFacts {
+    const { granter } = placement
+    const refusal = this.#budget.takeMemory(granter, granter, pages)
+    if (refusal) return refusal
+    const noDescriptor = this.#budget.takeDescriptors(granter, 1)
+    if (noDescriptor) {
+      this.#budget.giveMemory(granter, granter, pages)
+      return noDescriptor
+    }
     // One of read-only grants is sealed for good once its granter has mapped it.
     const seals = placement.writable ? F_SEAL_SEAL : 0
     const memfd = sealedMemfd('interdom-chunk', pages * PAGE_SIZE, seals)
-    if (typeof memfd === 'number') return undefined
+    if (typeof memfd === 'number') {
+      this.#budget.giveMemory(granter, granter, pages)
+      this.#budget.giveDescriptors(granter, 1)
+      return { wanted: pages, fix: `the host could not make a memfd: ${errnoName(memfd)}` }
+    }
     const places = placesOf({ pages })
     const place =
       places === 1 ? (this.#freePlaces.pop() ?? this.#byFrame.length) : this.#byFrame.length
@@ -216,6 +256,7 @@ export class ChunkStore implements PageStore {
       placement,
       holders: new WeakSet(),
       slots: new Slots(pages),
+      payers: [granter],
       used: 0,
       isShared: false,
       isGranterMapped: false,
@@ -247,6 +288,9 @@ export class ChunkStore implements PageStore {
     if (!chunk.isRetired) this.#unlist(chunk)
     this.#unmapped = this.#unmapped.filter(other => other !== chunk)
     chunk.memfd.close()
+    const { granter } = chunk.placement
+    for (const domid of chunk.payers) this.#budget.giveMemory(domid, granter, chunk.pages)
+    this.#budget.giveDescriptors(granter, 1)
   }
 }
 

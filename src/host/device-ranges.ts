@@ -27,6 +27,11 @@ export class DeviceRanges<T> {
     return range && range.start <= address ? range : undefined
   }
 
+  /** Where the first run behind `address` begins; infinitely far when there is none. */
+  next(address: number): number {
+    return this.#ranges[this.#firstEndingAbove(address)]?.start ?? Number.POSITIVE_INFINITY
+  }
+
   overlaps(start: number, end: number): boolean {
     const range = this.#ranges[this.#firstEndingAbove(start)]
     return range !== undefined && range.start < end

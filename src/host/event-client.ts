@@ -2,24 +2,17 @@ import { ERRNO } from '../abi/errno.ts'
 import { encodeU32 } from '../abi/evtchn.ts'
 import { XenError } from '../base/errors.ts'
 import { EventRing } from '../kernel/event-ring.ts'
-import { exchange, load } from '../memory/atomics.ts'
-import { close, read } from '../native/files.ts'
-import { epoll, epollAdd, epollDelete, POLLIN } from '../native/waiting.ts'
+import type { KernelRules } from '../kernel/profiles.ts'
+import { load } from '../memory/atomics.ts'
+import { close } from '../native/files.ts'
+import { epoll, epollAdd, epollDelete, POLLIN, poll } from '../native/waiting.ts'
+import type { Result } from '../platform.ts'
 import type { CallSocket, Reply } from './call-socket.ts'
-import { LOOK_AT_ALL, postTo } from './inbox.ts'
-import { LINK_SLOTS } from './limits.ts'
-import { mapFile, type SharedFile } from './memfd.ts'
+import { postTo } from './inbox.ts'
+import { InboxReader, mapped } from './inbox-reader.ts'
+import type { SharedFile } from './memfd.ts'
 import { SharedPortBits } from './shared-port-bits.ts'
 import { OP } from './wire.ts'
-
-/** An inbox that we read: pipe, states, and which of our ports are connected. */
-interface InboxReader {
-  readonly id: number
-  readonly pipe: number
-  readonly states: SharedFile
-  readonly connections: SharedFile
-  readonly ports: Set<number>
-}
 
 /** An inbox of a peer that we write to; shared by our ports that are connected into it. */
 interface InboxWriter {
@@ -78,20 +71,22 @@ export class InboxWriters {
  */
 export class EventClient {
   readonly ring: EventRing
-  /** Readable when any inbox is: what a waiter watches. */
-  readonly epoll: number
+  /** Readable when any inbox is: what a blocking read waits for. */
+  readonly #epoll: number
   readonly #socket: CallSocket
   readonly #writers: InboxWriters
   readonly #ports = new Map<number, ClientPort>()
   readonly #inboxes = new Map<number, InboxReader>()
-  readonly #buffer = new Uint8Array(4096)
+  /** Inboxes that the event loop does not watch, since nobody waited when they last told. */
+  readonly #unwatched = new Set<InboxReader>()
+  #isListening = false
 
-  constructor(socket: CallSocket, writers: InboxWriters, wake: () => void) {
+  constructor(rules: KernelRules, socket: CallSocket, writers: InboxWriters, wake: () => void) {
     this.#socket = socket
     this.#writers = writers
-    this.ring = new EventRing(wake)
-    this.epoll = epoll()
-    if (this.epoll < 0) throw new XenError(this.epoll, 'epoll_create1')
+    this.ring = new EventRing(rules, wake)
+    this.#epoll = epoll()
+    if (this.#epoll < 0) throw new XenError(this.#epoll, 'epoll_create1')
   }
 
   /** Takes in a port that the host has bound, from the tail of its answer. */
@@ -130,46 +125,58 @@ export class EventClient {
       return 0
     }
     const out = bound.out?.serial === serial ? bound.out : this.#connect(bound, fd, port)
-    if (out?.bits.send()) postTo(out.inbox.pipe, out.inbox.states.words, out.message)
+    // That nobody is there any more is no error; that there is no room for the way to them is.
+    if (typeof out === 'number') return out === -ERRNO.EMFILE ? out : 0
+    if (out.bits.send()) postTo(out.inbox.pipe, out.inbox.states.words, out.message)
     return 0
   }
 
   /** Moves what has arrived from the inboxes into the ring. */
   drain(): void {
-    for (const inbox of this.#inboxes.values()) this.#drainInbox(inbox)
+    for (const inbox of this.#inboxes.values()) inbox.drain()
+  }
+
+  /**
+   * Blocks the thread until something may have arrived, and moves it into the ring. Answers as
+   * poll(2) does: 0 when the time was over.
+   */
+  block(timeoutMs: number): Result {
+    const woken = poll(this.#epoll, POLLIN, timeoutMs)
+    if (woken > 0) for (const inbox of this.#inboxes.values()) inbox.drain(true)
+    return woken
+  }
+
+  /** Somebody waits for the ring, in the event loop, or nobody does any more. */
+  listen(isListening: boolean): void {
+    this.#isListening = isListening
+    if (!isListening) return
+    for (const inbox of this.#unwatched) this.#watch(inbox)
   }
 
   close(): void {
     for (const port of [...this.#ports.keys()]) this.unbound(port)
-    close(this.epoll)
+    close(this.#epoll)
   }
 
-  #drainInbox(inbox: InboxReader): void {
-    const { states } = inbox
-    for (;;) {
-      const length = read(inbox.pipe, this.#buffer)
-      if (length <= 0) break
-      for (let at = 0; at + 4 <= length; at += 4) this.#arrived(inbox, wordAt(this.#buffer, at))
-      // A sender that writes pieces of a port number confuses its own inbox only: look at all.
-      if (length % 4 !== 0) exchange(states.words, LOOK_AT_ALL, 1)
-      if (length < this.#buffer.byteLength) break
-    }
-    if (load(states.words, LOOK_AT_ALL) === 0) return
-    exchange(states.words, LOOK_AT_ALL, 0)
-    for (const port of inbox.ports) this.#arrived(inbox, port)
+  #watch(inbox: InboxReader): void {
+    this.#unwatched.delete(inbox)
+    inbox.watch(() => {
+      if (!this.#isListening) this.#unwatched.add(inbox)
+      return this.#isListening
+    })
   }
 
   /** A message says that `port` was sent to; its word must say so too, or it is no message. */
-  #arrived(inbox: InboxReader, port: number): void {
+  readonly #arrived = (port: number, inbox: InboxReader): void => {
     const bound = this.#ports.get(port)
     if (bound?.inbox === inbox && bound.bits.isMasked) this.ring.arrived(port)
   }
 
-  #connect(bound: ClientPort, fd: number, port: number): Outbound | undefined {
+  #connect(bound: ClientPort, fd: number, port: number): Outbound | number {
     this.#forget(bound)
     this.#socket.begin(OP.peer).u32(fd).u32(port)
     const { result, body, fds } = this.#socket.call()
-    if (result < 0) return undefined
+    if (result < 0) return result
     const serial = body.u32()
     const inbox = this.#writers.take(body.u32(), fds)
     const bits = new SharedPortBits(inbox.states.words, body.u32())
@@ -189,43 +196,18 @@ export class EventClient {
       for (const fd of fds) close(fd)
       return known
     }
-    const [pipe, states, connections] = fds
-    if (pipe === undefined || states === undefined || connections === undefined) {
-      throw new XenError(-ERRNO.EPROTO, 'host bind')
-    }
-    const inbox = {
-      id,
-      pipe,
-      states: mapped(states, true),
-      connections: mapped(connections, false),
-      ports: new Set<number>(),
-    }
+    const inbox = new InboxReader(id, fds, this.#arrived)
     this.#inboxes.set(id, inbox)
-    epollAdd(this.epoll, pipe, POLLIN)
+    epollAdd(this.#epoll, inbox.pipe, POLLIN)
+    if (this.#isListening) this.#watch(inbox)
+    else this.#unwatched.add(inbox)
     return inbox
   }
 
   #closeInbox(inbox: InboxReader): void {
     this.#inboxes.delete(inbox.id)
-    epollDelete(this.epoll, inbox.pipe)
-    close(inbox.pipe)
-    inbox.states.close()
-    inbox.connections.close()
+    this.#unwatched.delete(inbox)
+    epollDelete(this.#epoll, inbox.pipe)
+    inbox.close()
   }
-}
-
-function wordAt(bytes: Uint8Array, at: number): number {
-  return (
-    ((bytes[at] ?? 0) |
-      ((bytes[at + 1] ?? 0) << 8) |
-      ((bytes[at + 2] ?? 0) << 16) |
-      ((bytes[at + 3] ?? 0) << 24)) >>>
-    0
-  )
-}
-
-function mapped(fd: number, writable: boolean): SharedFile {
-  const file = mapFile(fd, LINK_SLOTS * 4, writable)
-  if (typeof file === 'number') throw new XenError(file, 'mmap event channel')
-  return file
 }

@@ -81,8 +81,8 @@ export class AllocMirror {
 
 interface BookedMap {
   readonly count: number
-  /** An unmap notification was set: to let this map go may be seen by others. */
-  isArmed: boolean
+  /** Its end may be seen by others: it has a notification, or is what holds pages mapped. */
+  isSeen: boolean
 }
 
 /**
@@ -96,14 +96,14 @@ export class MapMirror {
   /** Books a map: its index in bytes. */
   book(count: number): number {
     const start = this.#space.take(count)
-    this.#maps.set(start, { count, isArmed: false })
+    this.#maps.set(start, { count, isSeen: false })
     return start << PAGE_SHIFT
   }
 
   /** UNMAP_GRANT_REF would succeed, and nobody would notice. */
   isSilent(index: number, count: number): boolean {
     const map = this.#maps.get(index / PAGE_SIZE)
-    return map !== undefined && map.count === count && !map.isArmed
+    return map !== undefined && map.count === count && !map.isSeen
   }
 
   /** UNMAP_GRANT_REF succeeds, or has succeeded; the driver narrows its index (case 278). */
@@ -115,16 +115,19 @@ export class MapMirror {
     this.#space.put(start, map.count)
   }
 
-  /** SET_UNMAP_NOTIFY succeeded somewhere inside a map. */
-  armed(index: number): void {
+  /**
+   * SET_UNMAP_NOTIFY succeeded somewhere inside a map; or it was mmapped in HVM, where the pages
+   * stay mapped until UNMAP_GRANT_REF, even those of an mmap that failed (case 120).
+   */
+  seen(index: number): void {
     const page = Math.floor(index / PAGE_SIZE)
     const first = this.#maps.get(page)
     if (first) {
-      first.isArmed = true
+      first.isSeen = true
       return
     }
     for (const [start, map] of this.#maps) {
-      if (start <= page && page < start + map.count) map.isArmed = true
+      if (start <= page && page < start + map.count) map.isSeen = true
     }
   }
 }

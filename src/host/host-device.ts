@@ -6,6 +6,7 @@ import {
   EVTCHN_NOTIFY,
   EVTCHN_RESET,
   EVTCHN_UNBIND,
+  encodeU32,
   PORT_SIZE,
 } from '../abi/evtchn.ts'
 import {
@@ -25,10 +26,10 @@ import {
   GNTDEV_UNMAP_GRANT_REF,
   writeMapGrantRefIndex,
 } from '../abi/gntdev.ts'
-import { MAP_SHARED, MAP_TYPE } from '../abi/mman.ts'
+import { MAP_SHARED, MAP_TYPE, PROT_WRITE } from '../abi/mman.ts'
 import { ClosedError, type ErrorFacts, XenError } from '../base/errors.ts'
+import { mmapRefusal } from '../kernel/mmap-refusal.ts'
 import { writeMemory } from '../native/mappings.ts'
-import { POLLIN, poll } from '../native/waiting.ts'
 import type { Address, Device, MmapOptions, Readiness, Result } from '../platform.ts'
 import { decodeRuns } from './chunk-cache.ts'
 import type { EventClient } from './event-client.ts'
@@ -73,33 +74,48 @@ export class HostDevice implements Device {
       if (this.#platform.socket.isDead) return -ERRNO.EHOSTDOWN
       return events.notify(this.fd, decodeU32(given))
     }
-    const copy = given.slice()
-    const size = argumentSize(this.name, number, copy)
-    if (copy.byteLength < size) {
+    const size = argumentSize(this.name, number, given)
+    if (given.length < size) {
       throw new RangeError(
-        `${ioctlName(this.name, number)} touches ${size} bytes, the buffer has ${copy.byteLength}`,
+        `${ioctlName(this.name, number)} touches ${size} bytes, the buffer has ${given.length}`,
       )
     }
     if (number === GNTDEV_GET_OFFSET_FOR_VADDR && this.name === 'gntdev') {
-      if (!this.#reachesDevice(decodeVaddr(copy))) return -ERRNO.EINVAL
+      if (!this.#reachesDevice(decodeVaddr(given))) return -ERRNO.EINVAL
     }
-    if (this.#foresee(number, copy, given)) return 0
+    if (this.#foresee(number, given)) return 0
     const ranges: MemoryRange[] =
-      size === 0 ? [] : [{ address: ARGUMENT_ADDRESS, bytes: copy, writable: true }]
-    if (isCopy(this.name, number)) ranges.unshift(...gatherCopy(copy))
+      size === 0 ? [] : [{ address: ARGUMENT_ADDRESS, bytes: given, writable: true }]
+    if (isCopy(this.name, number)) ranges.unshift(...gatherCopy(given))
     return this.#call(number, ARGUMENT_ADDRESS, ranges, given)
   }
 
   mmap(options: MmapOptions): Address | Result {
     this.#assertOpen()
-    const { memory, socket } = this.#platform
-    const { allocations, access } = this.#file
+    const { memory, socket, kind } = this.#platform
+    const { allocations, maps, access } = this.#file
+    if (kind === 'hvm') maps?.seen(options.offset)
     const isPlain = (options.flags & MAP_TYPE) === MAP_SHARED && options.at === undefined
     const own =
-      isPlain && access === 'readwrite' && !socket.isDead
+      isPlain && access === 'readwrite' && !socket.isDead && this.#platform.mayQueue
         ? allocations?.find(options.offset, options.length)
         : undefined
-    return own ? memory.mmapOwn(this.fd, options, own) : memory.mmapDevice(this.fd, options)
+    if (own) return memory.mmapOwn(this.fd, options, own)
+    const isReadonlyHvm =
+      this.name === 'gntdev' && kind === 'hvm' && (options.prot & PROT_WRITE) === 0
+    const result = memory.mmapDevice(this.fd, options, isReadonlyHvm)
+    const { at, length } = options
+    if (result >= 0 || result === -ERRNO.ENOMEM || at === undefined || socket.isDead) return result
+    // What lay there went before the driver was asked.
+    if (this.#reachesDriver(options)) memory.forget(at, length)
+    return result
+  }
+
+  #reachesDriver(options: MmapOptions): boolean {
+    const { access } = this.#file
+    const [canRead, canWrite] = [access !== 'write', access !== 'read']
+    const file = { canRead, canWrite, isMappable: this.name !== 'evtchn' }
+    return mmapRefusal({ address: options.at ?? 0, ...options }, file) === 0
   }
 
   read(into: Uint8Array): Result {
@@ -112,7 +128,7 @@ export class HostDevice implements Device {
       events.drain()
       const result = events.ring.read(into)
       if (result !== -ERRNO.EAGAIN || nonblock) return result
-      const woken = poll(events.epoll, POLLIN, BLOCKING_READ_TURN_MS)
+      const woken = events.block(BLOCKING_READ_TURN_MS)
       if (woken < 0 && woken !== -ERRNO.EINTR) return woken
     }
   }
@@ -124,7 +140,8 @@ export class HostDevice implements Device {
     if (!events) return -ERRNO.EINVAL
     if (this.#platform.socket.isDead) return -ERRNO.EHOSTDOWN
     events.drain()
-    return events.ring.write(from.subarray(0, portBytes(from.byteLength)))
+    const length = portBytes(from.byteLength)
+    return events.ring.write(length < from.byteLength ? from.subarray(0, length) : from)
   }
 
   poll(): Readiness {
@@ -141,8 +158,7 @@ export class HostDevice implements Device {
     signal?.throwIfAborted()
     if (this.#platform.socket.isDead) throw this.#down()
     const { in: readable, err } = this.poll()
-    if (readable || err) return
-    await this.#file.waiters.wait(signal)
+    if (!readable && !err) await this.#file.waiters.wait(signal)
   }
 
   ref(): void {
@@ -173,11 +189,7 @@ export class HostDevice implements Device {
 
   explain(): ErrorFacts | undefined {
     const { socket } = this.#platform
-    if (socket.isDead) return socket.death
-    socket.begin(OP.explain).u32(this.fd)
-    const { result, body } = socket.call()
-    if (result < 0) return undefined
-    return (JSON.parse(body.text()) as ErrorFacts | null) ?? undefined
+    return socket.death ?? this.#platform.explanation(this.fd)
   }
 
   hostDied(): void {
@@ -219,16 +231,23 @@ export class HostDevice implements Device {
     const reply = socket.call()
     const { result, body } = reply
     if (result === -ERRNO.EHOSTDOWN && socket.isDead) return result
-    for (let left = body.u32(); left > 0; left--) store(body.u64(), body.bytes(), given)
+    for (let left = body.u32(); left > 0; left--) store(body, given)
     // Chunks of new read-only grants: our own mapping of them must come before their seal.
-    const fresh: number[] = []
-    for (let left = body.u32(); left > 0; left--) fresh.push(body.u32())
+    const fresh = body.u32()
+    for (let i = 0; i < fresh; i++) memory.chunks.expect(body.u32())
     if (result === 0) this.#learn(number, ranges[0]?.bytes, body)
     if (events && body.u32() === 1) {
-      const port = number === EVTCHN_BIND_STATIC ? firstWord(ranges) : result
+      const port = number === EVTCHN_BIND_STATIC ? firstWord(ranges) : (reply.lost ?? result)
+      if (reply.lost !== undefined) {
+        // Bound there, without a way to hear of it here.
+        const bytes = encodeU32(port)
+        const range = { address: ARGUMENT_ADDRESS, bytes, writable: true }
+        this.#call(EVTCHN_UNBIND, ARGUMENT_ADDRESS, [range])
+        return result
+      }
       events.bound(port, reply)
     } else if (events && number === EVTCHN_UNBIND && result === 0) events.unbound(firstWord(ranges))
-    for (const id of fresh) memory.chunks.prepare(id)
+    if (fresh > 0) memory.chunks.prepare()
     return result
   }
 
@@ -236,32 +255,33 @@ export class HostDevice implements Device {
    * Calls whose answer follows from what this descriptor did before, and whose effect nobody else
    * can see: they are queued. Anything less plain is asked.
    */
-  #foresee(number: number, copy: Uint8Array, given: Uint8Array): boolean {
+  #foresee(number: number, given: Uint8Array): boolean {
     const { allocations, maps } = this.#file
     const { socket } = this.#platform
     if (socket.isDead) return false
     if (allocations && number === GNTALLOC_DEALLOC_GREF) {
-      const { index, count } = decodeDeallocGref(copy)
+      const { index, count } = decodeDeallocGref(given)
       if (!allocations.isHeld(index, count)) return false
       allocations.released(index, count)
-      this.#queueIoctl(number, copy)
+      this.#queueIoctl(number, given)
       return true
     }
     if (!maps) return false
     if (number === GNTDEV_MAP_GRANT_REF) {
-      const count = decodeMapGrantRefCount(copy)
-      if (count === 0 || count > this.#platform.gntdevLimit) return false
+      const count = decodeMapGrantRefCount(given)
+      const { gntdevLimit, mayQueue } = this.#platform
+      if (count === 0 || count > gntdevLimit || !mayQueue) return false
       const index = maps.book(count)
-      writeMapGrantRefIndex(given, index)
-      socket.beginQueued(OP.book).u32(this.fd).u64(index).bytes(copy)
+      socket.beginQueued(OP.book).u32(this.fd).u64(index).bytes(given)
       socket.queue()
+      writeMapGrantRefIndex(given, index)
       return true
     }
     if (number !== GNTDEV_UNMAP_GRANT_REF) return false
-    const { index, count } = decodeUnmapGrantRef(copy)
+    const { index, count } = decodeUnmapGrantRef(given)
     if (!maps.isSilent(index, count)) return false
     maps.unbooked(index)
-    this.#queueIoctl(number, copy)
+    this.#queueIoctl(number, given)
     return true
   }
 
@@ -288,7 +308,7 @@ export class HostDevice implements Device {
     else if (maps && number === GNTDEV_UNMAP_GRANT_REF) {
       maps.unbooked(decodeUnmapGrantRef(argument).index)
     } else if (maps && number === GNTDEV_SET_UNMAP_NOTIFY) {
-      maps.armed(decodeUnmapNotify(argument).index)
+      maps.seen(decodeUnmapNotify(argument).index)
     }
   }
 
@@ -329,9 +349,10 @@ export class HostDevice implements Device {
 }
 
 /** A driver's store: into the argument that was given as bytes, or at an address. */
-function store(address: Address, bytes: Uint8Array, given: Uint8Array | undefined): void {
-  if (given && address >= ARGUMENT_ADDRESS) given.set(bytes, address - ARGUMENT_ADDRESS)
-  else writeMemory(address, bytes)
+function store(body: BodyReader, given: Uint8Array | undefined): void {
+  const address = body.u64()
+  if (given && address >= ARGUMENT_ADDRESS) body.into(given, address - ARGUMENT_ADDRESS)
+  else writeMemory(address, body.bytes())
 }
 
 /** The u32 that an event channel's call takes first. */

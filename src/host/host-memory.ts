@@ -1,4 +1,5 @@
 import { ERRNO } from '../abi/errno.ts'
+import { PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import { Ranges } from '../memory/ranges.ts'
 import type { Address, Memory, MmapOptions, Result } from '../platform.ts'
@@ -14,6 +15,9 @@ interface Mapping {
   pages: number
   /** Pages of our own that no other call has touched: to unmap them is nobody's business. */
   readonly own: Allocation | undefined
+  /** A read-only grant of HVM: once it is made writable, Xen discards what is stored there. */
+  readonly isReadonlyHvm: boolean
+  discardsStores: boolean
 }
 
 /**
@@ -56,11 +60,13 @@ export class HostMemory implements Memory {
       // The kernel took this page away: nobody's memory is there now.
       this.ranges.alloc(PAGE_SIZE, body.u64())
     }
-    return this.ranges.protect(address, length, prot)
+    return this.#protectPages(address, address + pagesOf(length) * PAGE_SIZE, prot)
   }
 
   view(address: Address, length: number): Uint8Array {
-    return this.ranges.view(address, length)
+    const bytes = this.ranges.view(address, length)
+    // Real memory has no pages where stores are lost: a copy is the nearest.
+    return this.#devices.at(address)?.value.discardsStores ? bytes.slice() : bytes
   }
 
   addressOf(view: Uint8Array): Address {
@@ -73,7 +79,11 @@ export class HostMemory implements Memory {
   }
 
   /** mmap of a device: the host's driver decides, and names the pages. */
-  mmapDevice(fd: number, { offset, length, prot, flags, at }: MmapOptions): Address | Result {
+  mmapDevice(
+    fd: number,
+    { offset, length, prot, flags, at }: MmapOptions,
+    isReadonlyHvm: boolean,
+  ): Address | Result {
     const bytes = pagesOf(length) * PAGE_SIZE
     const isSound = Number.isSafeInteger(length) && length > 0
     const address = at ?? (isSound ? this.ranges.reserve(bytes) : 0)
@@ -88,7 +98,8 @@ export class HostMemory implements Memory {
     if (at !== undefined) this.#forget(address, address + bytes)
     const runs = decodeRuns(body)
     const chunks: number[] = []
-    const mapping = { chunks, pages: countPages(runs), own: undefined }
+    const pages = countPages(runs)
+    const mapping = { chunks, pages, own: undefined, isReadonlyHvm, discardsStores: false }
     this.#devices.add(address, address + bytes, mapping)
     const mapped = this.#mapRuns(bytes, address, runs, prot, chunks)
     if (mapped < 0) this.munmap(address, bytes)
@@ -104,12 +115,20 @@ export class HostMemory implements Memory {
       this.chunks.release(chunks)
       return address
     }
-    this.#devices.add(address, address + bytes, { chunks, pages: own.count, own })
+    const readonly = { isReadonlyHvm: false, discardsStores: false }
+    this.#devices.add(address, address + bytes, { chunks, pages: own.count, own, ...readonly })
     own.mappings++
     const request = this.#socket.beginQueued(OP.mmap).u32(fd).u64(address).u64(offset)
     request.u64(length).u32(prot).u32(flags)
     this.#socket.queue()
     return address
+  }
+
+  /** What lay there is gone, and the host knows: its kernel made room for a refused mapping. */
+  forget(address: Address, length: number): void {
+    const bytes = pagesOf(length) * PAGE_SIZE
+    this.#forget(address, address + bytes)
+    this.ranges.munmap(address, bytes)
   }
 
   close(): void {
@@ -134,6 +153,20 @@ export class HostMemory implements Memory {
     return this.ranges.mapBy(bytes, runs.length, at, start =>
       this.chunks.map(start, runs, prot, used),
     )
+  }
+
+  /** mprotect of pages that are there; a read-only grant of HVM never becomes writable in truth. */
+  #protectPages(start: Address, end: Address, prot: number): Result {
+    for (let at = start; at < end; ) {
+      const range = this.#devices.at(at)
+      const stop = range ? Math.min(range.end, end) : Math.min(this.#devices.next(at), end)
+      const discards = range?.value.isReadonlyHvm === true && (prot & PROT_WRITE) !== 0
+      if (range) range.value.discardsStores = discards
+      const result = this.ranges.protect(at, stop - at, discards ? PROT_READ : prot)
+      if (result < 0) return result
+      at = stop
+    }
+    return 0
   }
 
   /** Tells the host that a run is no longer mapped here, if any of it was a device's. */

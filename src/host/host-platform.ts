@@ -3,18 +3,21 @@ import { DEVICE_NAMES, type DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { ClosedError, type ErrorFacts, XenError } from '../base/errors.ts'
+import { isProfileName, type KernelProfile, PROFILES } from '../kernel/profiles.ts'
 import { load } from '../memory/atomics.ts'
+import { close } from '../native/files.ts'
 import type { Capability, Device, OpenOptions, Platform, Result } from '../platform.ts'
 import { CAPABILITIES } from '../platform.ts'
-import { CallSocket, isAbsence } from './call-socket.ts'
+import { CallSocket, isAbsence, type Reply } from './call-socket.ts'
 import { domainPath } from './directory.ts'
 import { InboxWriters } from './event-client.ts'
 import { HostDevice } from './host-device.ts'
 import { HostMemory } from './host-memory.ts'
+import { GREETING_TRIES } from './limits.ts'
 import { mapFile, type SharedFile } from './memfd.ts'
 import { OpenFile } from './open-file.ts'
 import { giveOrder } from './orders.ts'
-import { OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
+import { NO_FD, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
 export interface HostPlatformOptions {
   /** Directory of the host. */
@@ -36,7 +39,8 @@ export class HostPlatform implements Platform {
   readonly name = 'host'
   readonly domid: number
   readonly kind: 'pv' | 'hvm'
-  readonly profile: string
+  /** What its kernel does; some of that is done here. */
+  readonly profile: KernelProfile
   readonly capabilities: ReadonlySet<Capability> = new Set(
     CAPABILITIES.filter(capability => !LACKING.has(capability)),
   )
@@ -47,29 +51,26 @@ export class HostPlatform implements Platform {
   readonly #lifeline: Socket
   /** The host's word on limits: u32 gntdev.limit. */
   readonly #limits: SharedFile
+  /** Waits that keep the process alive. */
+  #holders = 0
   #isClosed = false
 
   constructor({ directory, domid }: HostPlatformOptions) {
-    this.socket = enter(directory, domid)
-    this.socket.begin(OP.hello).u32(WIRE_MAGIC).u32(WIRE_VERSION)
-    const { result, body, fds } = this.socket.call()
+    const [socket, { result, body, fds }] = greet(directory, domid)
+    this.socket = socket
     const [lifeline, limits] = fds
     if (result < 0 || lifeline === undefined || limits === undefined) {
       const theirs = result === -ERRNO.EPROTO ? body.u32() : undefined
-      this.socket.close()
-      throw new XenError(Math.min(result, -1), 'connect host', {
-        path: directory,
-        fix:
-          theirs === undefined
-            ? 'no host answers there: "interdom host start"'
-            : `this client speaks version ${WIRE_VERSION} and the host version ${theirs}; ` +
-              'stop it with "interdom host stop" and start it again',
-      })
+      const ours = socket.death ?? socket.takeRefusal()
+      const facts = theirs === undefined ? ours : versionFacts(theirs)
+      for (const fd of fds) close(fd)
+      socket.close()
+      throw new XenError(Math.min(result, -1), 'connect host', { path: directory, ...facts })
     }
     body.u32()
     this.domid = body.u32()
     this.kind = body.u32() === 0 ? 'pv' : 'hvm'
-    this.profile = body.text()
+    this.profile = profileNamed(body.text())
     this.#limits = mapped(limits)
     this.memory = new HostMemory(this.socket)
     this.#lifeline = new Socket({ fd: lifeline })
@@ -88,13 +89,35 @@ export class HostPlatform implements Platform {
     return this.adopt(new HostDevice(this, new OpenFile(this, name, access, nonblock), result))
   }
 
+  /** Far enough from every limit that calls which cannot be refused may be queued. */
+  get mayQueue(): boolean {
+    return load(this.#limits.words, 1) === 1
+  }
+
   /** Pages of one MAP_GRANT_REF, as the host has it now. */
   get gntdevLimit(): number {
     return load(this.#limits.words, 0)
   }
 
+  /** One more wait keeps the process alive, or one less: by the lifeline, until the host ends. */
+  hold(isHolding: boolean): void {
+    this.#holders += isHolding ? 1 : -1
+    if (isHolding && this.#holders === 1) this.#lifeline.ref()
+    else if (this.#holders === 0) this.#lifeline.unref()
+  }
+
   explain(): ErrorFacts | undefined {
-    return this.socket.death
+    return this.explanation(NO_FD)
+  }
+
+  /** What the host knows about the last refusal of a descriptor. */
+  explanation(fd: number): ErrorFacts | undefined {
+    const known = this.socket.death ?? this.socket.takeRefusal()
+    if (known) return known
+    this.socket.begin(OP.explain).u32(fd)
+    const { result, body } = this.socket.call()
+    if (result < 0) return undefined
+    return (JSON.parse(body.text()) as ErrorFacts | null) ?? undefined
   }
 
   adopt(device: HostDevice): HostDevice {
@@ -128,16 +151,47 @@ export class HostPlatform implements Platform {
   }
 }
 
+/**
+ * Enters a domain and greets its host. A domain of first use may leave with its last process just
+ * as we come: then its socket ends before the host has said a word, and the next one is ours.
+ */
+function greet(directory: string, domid: number): [CallSocket, Reply] {
+  for (let tries = 1; ; tries++) {
+    const socket = enter(directory, domid)
+    socket.begin(OP.hello).u32(WIRE_MAGIC).u32(WIRE_VERSION)
+    const reply = socket.call()
+    if (reply.result >= 0 || !socket.isEnded || tries === GREETING_TRIES) return [socket, reply]
+    socket.close()
+  }
+}
+
 /** Connects to a domain's socket, and has the domain made when there is none. */
 function enter(directory: string, domid: number): CallSocket {
   const path = domainPath(directory, domid)
-  try {
-    return new CallSocket(path)
-  } catch (error) {
-    if (!(error instanceof XenError) || !isAbsence(error.errno)) throw error
+  for (let tries = 1; ; tries++) {
+    try {
+      return new CallSocket(path)
+    } catch (error) {
+      const isAbsent = error instanceof XenError && isAbsence(error.errno)
+      if (!isAbsent || tries === GREETING_TRIES) throw error
+    }
     giveOrder(directory, { order: 'domain', domid })
-    return new CallSocket(path)
   }
+}
+
+/** A host of this version of the wire knows no other. */
+function profileNamed(name: string): KernelProfile {
+  if (!isProfileName(name)) throw new XenError(-ERRNO.EPROTO, `host with kernel ${name}`)
+  return PROFILES[name]
+}
+
+function versionFacts(theirs: number): ErrorFacts {
+  const [older, command] =
+    theirs < WIRE_VERSION
+      ? ['the host is older', 'stop it with "interdom host stop" and start it again']
+      : ['this program is older', 'update its interdom, or start another host with --dir']
+  const versions = `this client speaks version ${WIRE_VERSION} and the host version ${theirs}`
+  return { fix: `${versions}: ${older}; ${command}` }
 }
 
 function mapped(limits: number): SharedFile {

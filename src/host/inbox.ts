@@ -1,6 +1,7 @@
 import { ERRNO } from '../abi/errno.ts'
+import { PAGE_SIZE } from '../abi/page.ts'
 import { XenError } from '../base/errors.ts'
-import { exchange, or, store } from '../memory/atomics.ts'
+import { add, exchange, or, store } from '../memory/atomics.ts'
 import {
   close,
   F_SEAL_SEAL,
@@ -14,8 +15,15 @@ import {
 import { LINK_SLOTS } from './limits.ts'
 import { type Memfd, readOnlyMemfd, sealedMemfd } from './memfd.ts'
 
-/** Slot 0 of the state words is no port: nonzero says that a message did not fit the pipe. */
+/** Two slots of the state words are no ports. Nonzero says that a message did not fit the pipe. */
 export const LOOK_AT_ALL = 0
+/** How many messages were sent: who has taken as many need not ask the pipe. */
+export const SENT = 1
+const FIRST_SLOT = 2
+
+/** What an inbox takes of the host: two memfds, and both ends of a pipe. */
+export const INBOX_DESCRIPTORS = 4
+export const INBOX_PAGES: number = (2 * 4 * LINK_SLOTS) / PAGE_SIZE
 
 /**
  * Where one sending domain reaches one evtchn descriptor:
@@ -40,7 +48,7 @@ export class Inbox {
   readonly #free: number[] = []
   /** The one descriptor that reads here has its ends. */
   isDelivered = false
-  #highWater = 1
+  #highWater = FIRST_SLOT
   #used = 0
 
   constructor(id: number, sender: number) {
@@ -102,11 +110,17 @@ export class Inbox {
 }
 
 /**
- * Writes a port number into an inbox. A pipe holds 16384 of them and each port has one in flight at
- * most, so it is full only when somebody floods it: then the receiver is told to look at all.
+ * Writes a port number into an inbox. A pipe holds 16384 of them: when it is full, the receiver is
+ * told to look at all. It may have emptied the pipe and looked just before, so we try once more.
+ *
+ * It is counted before it is sent: a sender that is killed in between leaves a receiver that asks
+ * its pipe in vain, and none that overlooks a message.
  */
 export function postTo(pipeEnd: number, states: Uint32Array, message: Uint8Array): void {
-  if (write(pipeEnd, message) === -ERRNO.EAGAIN) or(states, LOOK_AT_ALL, 1)
+  add(states, SENT, 1)
+  if (write(pipeEnd, message) !== -ERRNO.EAGAIN) return
+  or(states, LOOK_AT_ALL, 1)
+  if (write(pipeEnd, message) === -ERRNO.EAGAIN) add(states, SENT, -1)
 }
 
 function ok<T extends object>(made: T | number): T {

@@ -1,14 +1,19 @@
 import { EVTCHNSTAT } from '../abi/event-channel.ts'
 import { ENTRIES_PER_FRAME, HANDLES_PER_FRAME } from '../abi/grant-table.ts'
 import type { Domain } from '../kernel/domain.ts'
+import { type DomainLimits, LIMIT_NAMES, limitUnit } from '../kernel/limits.ts'
 import type { Machine } from '../kernel/machine.ts'
+import type { Budget } from './budget.ts'
 import { INSPECTED_MAX } from './limits.ts'
+
+type LimitName = keyof DomainLimits
 
 /** A limit of a domain, and how much of it is used, in its own unit. */
 export interface LimitUse {
   readonly name: string
   readonly unit: string
-  readonly used: number
+  /** Not there where the limit is that of one process or one call. */
+  readonly used?: number
   readonly limit: number
 }
 
@@ -50,7 +55,7 @@ export interface DomainSeen {
 }
 
 /** Reads what is there; nothing is disturbed. */
-export function inspect(machine: Machine): DomainSeen[] {
+export function inspect(machine: Machine, budget: Budget): DomainSeen[] {
   return [...machine.domains()].map(domain => {
     const grants = grantsOf(domain)
     const mappings = mappingsOf(domain)
@@ -61,7 +66,7 @@ export function inspect(machine: Machine): DomainSeen[] {
       kernel: domain.profile.name,
       isDying: domain.isDying,
       pids: [...domain.processes].map(({ pid }) => pid),
-      limits: limitsOf(domain, ports.length),
+      limits: limitsOf(domain, budget.memoryOf(domain.domid)),
       grants: grants.slice(0, INSPECTED_MAX),
       mappings: mappings.slice(0, INSPECTED_MAX),
       ports: ports.slice(0, INSPECTED_MAX),
@@ -70,28 +75,30 @@ export function inspect(machine: Machine): DomainSeen[] {
   })
 }
 
-function limitsOf({ limits, grefs, xen }: Domain, ports: number): LimitUse[] {
-  return [
-    {
-      name: 'gntalloc.limit',
-      unit: 'pages',
-      used: grefs.pagesInUse,
-      limit: limits['gntalloc.limit'],
-    },
-    {
-      name: 'maxGrantFrames',
-      unit: `frames of ${ENTRIES_PER_FRAME} refs`,
-      used: Math.ceil(xen.grants.size / ENTRIES_PER_FRAME),
-      limit: limits.maxGrantFrames,
-    },
-    {
-      name: 'maxMaptrackFrames',
-      unit: `frames of ${HANDLES_PER_FRAME} mappings`,
-      used: Math.ceil(xen.maptrack.used / HANDLES_PER_FRAME),
-      limit: limits.maxMaptrackFrames,
-    },
-    { name: 'maxEventChannels', unit: 'ports', used: ports, limit: limits.maxEventChannels },
-  ]
+/** What each limit counts now; those of one process or one call have no such number. */
+function usesOf(domain: Domain, memory: number): Readonly<Partial<Record<LimitName, number>>> {
+  const { grefs, xen, usage, files, processes } = domain
+  return {
+    'gntalloc.limit': grefs.pagesInUse,
+    maxGrantFrames: Math.ceil(xen.grants.size / ENTRIES_PER_FRAME),
+    maxMaptrackFrames: Math.ceil(xen.maptrack.used / HANDLES_PER_FRAME),
+    maxEventChannels: xen.channels.used,
+    maxDomainFiles: files.size,
+    maxMaps: usage.maps,
+    maxMapPages: usage.mapPages,
+    maxMappings: usage.mappings,
+    maxProcesses: processes.size,
+    maxMemory: memory,
+  }
+}
+
+function limitsOf(domain: Domain, memory: number): LimitUse[] {
+  const uses = usesOf(domain, memory)
+  return LIMIT_NAMES.map(name => {
+    const used = uses[name]
+    const limit = { name, unit: limitUnit(name), limit: domain.limits[name] }
+    return used === undefined ? limit : { ...limit, used }
+  })
 }
 
 function grantsOf({ grefs, grantRefs, xen }: Domain): GrantSeen[] {

@@ -8,8 +8,10 @@ export const BODY_MAX = 16_777_216
 export const CALL_TIMEOUT_MS = 10_000
 /** Pages of a chunk: 2 MiB, so that 196 chunks hold 100,000 grants. */
 export const CHUNK_PAGES = 512
-/** Ports that one inbox can serve; slot 0 of its state words is the "look at all" flag. */
+/** State words of an inbox: two of its own, and one for each port that it can serve. */
 export const LINK_SLOTS = 131072
+/** Reads of 4 KiB that take in an inbox: a pipe as large as the host made it is empty then. */
+export const INBOX_READS_MAX = 16
 /** Ranges of user memory that one call may send along. */
 export const SNAPSHOT_RANGES_MAX = 65_536
 /** Chunks without a mapping whose descriptor a client keeps for the next map. */
@@ -24,7 +26,31 @@ export const QUEUED_CALLS_MAX = 64
 export const EMPTY_CHUNKS_MAX = 8
 /** Dropped clients of which one second's log tells; the others are counted. */
 export const LOG_LINES_PER_SECOND = 10
-/** Connections of one domain: each holds two descriptors of the host. */
-export const SESSIONS_PER_DOMAIN_MAX = 1024
+/**
+ * Maps and mappings that must be left to a domain for its clients to queue calls: more than all of
+ * them can have under way when the page of limits tells them to ask instead.
+ */
+export const QUEUE_ROOM_MIN = 8192
+/** Times that a domain of first use may leave just as a client of it comes. */
+export const GREETING_TRIES = 16
+/** Clients of a domain that may wait for the host to look at them. */
+export const LISTEN_BACKLOG = 128
+/** How long a socket is left alone at which the host has no descriptor even to say no. */
+export const ACCEPT_PAUSE_MS = 100
+/** Domains at a time: each holds a socket and a page. */
+export const DOMAINS_MAX = 1024
+/** Connections for orders at a time. */
+export const ADMINISTRATORS_MAX = 8
+/** Descriptors of a client at the host: its socket and its lifeline. */
+export const SESSION_DESCRIPTORS = 2
+/** Descriptors of a domain at the host: its socket and its page of limits. */
+export const DOMAIN_DESCRIPTORS = 2
+/**
+ * Descriptors that no domain gets: orders, the ends that are handed over with an answer, one to
+ * turn away with.
+ */
+export const DESCRIPTORS_RESERVE = 24
+/** Descriptors for all domains: each may be a kernel mapping, of which there can be 65,530. */
+export const DESCRIPTORS_MAX = 49_152
 /** Grants, mappings and ports of a domain that an inspection lists; it counts them all. */
 export const INSPECTED_MAX = 10_000

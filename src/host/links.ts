@@ -1,7 +1,9 @@
 import { encodeU32 } from '../abi/evtchn.ts'
+import type { ErrorFacts } from '../base/errors.ts'
 import type { EventQueue, PortPeer } from '../kernel/event-queue.ts'
 import type { EvtchnFile } from '../kernel/evtchn.ts'
-import { Inbox } from './inbox.ts'
+import type { Budget } from './budget.ts'
+import { INBOX_DESCRIPTORS, INBOX_PAGES, Inbox } from './inbox.ts'
 import { SharedPortBits } from './shared-port-bits.ts'
 
 /** A bound port, with the place in shared memory where it is sent to. */
@@ -24,8 +26,13 @@ export interface PortEntry {
  */
 export class Links {
   readonly #ports = new Map<string, PortEntry>()
+  readonly #budget: Budget
   #nextInbox = 1
   #nextSerial = 1
+
+  constructor(budget: Budget) {
+    this.#budget = budget
+  }
 
   /** The receiving half of a new evtchn descriptor; given to the model as its queue factory. */
   readonly queue = (file: EvtchnFile): EventQueue => new LinkQueue(this, file)
@@ -45,8 +52,20 @@ export class Links {
     if (this.#ports.get(name) === entry) this.#ports.delete(name)
   }
 
-  inboxId(): number {
-    return this.#nextInbox++
+  /** A new inbox of a domain, or the facts when it may have no more. */
+  makeInbox(domid: number, sender: number): Inbox | ErrorFacts {
+    const budget = this.#budget
+    const refusal = budget.takeDescriptors(domid, INBOX_DESCRIPTORS)
+    if (refusal) return refusal
+    const tooMuch = budget.takeMemory(domid, domid, INBOX_PAGES)
+    if (tooMuch) budget.giveDescriptors(domid, INBOX_DESCRIPTORS)
+    return tooMuch ?? new Inbox(this.#nextInbox++, sender)
+  }
+
+  dropInbox(domid: number, inbox: Inbox): void {
+    inbox.close()
+    this.#budget.giveDescriptors(domid, INBOX_DESCRIPTORS)
+    this.#budget.giveMemory(domid, domid, INBOX_PAGES)
   }
 
   serial(): number {
@@ -72,12 +91,14 @@ class LinkQueue implements EventQueue {
     this.#file = file
   }
 
-  bound(port: number, peer: PortPeer): void {
+  bound(port: number, peer: PortPeer): ErrorFacts | undefined {
     // Virtual interrupts and static ports have no sender of their own: the domain itself stands in.
     const sender = 'domid' in peer ? peer.domid : this.#file.domid
     let inbox = this.#inboxes.get(sender)
     if (!inbox) {
-      inbox = new Inbox(this.#links.inboxId(), sender)
+      const made = this.#links.makeInbox(this.#file.domid, sender)
+      if (!(made instanceof Inbox)) return made
+      inbox = made
       this.#inboxes.set(sender, inbox)
     }
     const slot = inbox.takeSlot()
@@ -94,6 +115,7 @@ class LinkQueue implements EventQueue {
     this.#entries.set(port, entry)
     this.#links.add(entry)
     if (peer.kind === 'interdomain') this.connected(port, peer.domid, peer.port)
+    return undefined
   }
 
   connected(port: number, peerDomid: number, peerPort: number): void {
@@ -120,7 +142,7 @@ class LinkQueue implements EventQueue {
     this.#links.remove(entry)
     entry.inbox.freeSlot(entry.slot)
     if (entry.inbox.isEmpty) {
-      entry.inbox.close()
+      this.#links.dropInbox(this.#file.domid, entry.inbox)
       this.#inboxes.delete(entry.inbox.sender)
     }
   }

@@ -20,21 +20,18 @@ import {
   sendBuffer,
 } from '../native/messages.ts'
 import { BODY_MAX, INLINE_BODY_MAX } from './limits.ts'
-import {
-  BodyReader,
-  type BodyWriter,
-  FLAG_BODY_IN_FD,
-  HEADER_SIZE,
-  type Message,
-  readHeader,
-  writeHeader,
-} from './wire.ts'
+import { BodyReader, type BodyWriter, FLAG_BODY_IN_FD, HEADER_SIZE } from './wire.ts'
 
-/** A message with its body, to be read before the next one comes, and its descriptors. */
+/** A message: its header, its body, to be read before the next one comes, and its descriptors. */
 export interface Received {
-  readonly header: Message
+  readonly op: number
+  readonly flags: number
+  readonly serial: number
+  readonly result: number
   readonly body: BodyReader
   readonly fds: readonly number[]
+  /** Descriptors came that this process has no room for: it is at its limit of them. */
+  readonly fdsLost: boolean
 }
 
 const NO_FDS: readonly number[] = Object.freeze([])
@@ -44,22 +41,19 @@ export function receiveRoom(): MessageBuffer {
   return new MessageBuffer(HEADER_SIZE + INLINE_BODY_MAX)
 }
 
-/** Sends one message; a large body goes ahead in a memfd. Answers 0 or -errno. */
+/** Sends a message, its header written; a large body goes ahead in a memfd. 0 or -errno. */
 export function sendFramed(
   socket: number,
-  header: Message,
-  body: BodyWriter,
+  message: BodyWriter,
   fds: readonly number[] = NO_FDS,
   socketFlags = 0,
 ): number {
-  const { buffer, length } = body
-  header.length = length
+  const { buffer, length } = message
   if (length <= INLINE_BODY_MAX) {
-    writeHeader(buffer.bytes, header)
     return Math.min(0, sendBuffer(socket, buffer, HEADER_SIZE + length, fds, socketFlags))
   }
-  header.flags |= FLAG_BODY_IN_FD
-  writeHeader(buffer.bytes, header)
+  const { words } = buffer
+  words[0] = (words[0] as number) | (FLAG_BODY_IN_FD << 16)
   const carrier = carry(buffer.bytes.subarray(HEADER_SIZE, HEADER_SIZE + length))
   if (carrier < 0) return carrier
   const sent = sendBuffer(socket, buffer, HEADER_SIZE, [carrier, ...fds], socketFlags)
@@ -81,31 +75,38 @@ export function receiveFramed(
   const { length, fds } = received
   if (length === 0 && fds.length === 0) return undefined
   try {
-    return unframe(room.bytes, received)
+    return unframe(room, received)
   } catch (error) {
     for (const fd of fds) close(fd)
     throw error
   }
 }
 
-function unframe(bytes: Uint8Array, received: ReceivedMessage): Received {
+function unframe(room: MessageBuffer, received: ReceivedMessage): Received {
   const { length, truncated, fdsTruncated, fds } = received
-  if (truncated || fdsTruncated || length < HEADER_SIZE) {
+  if (truncated || length < HEADER_SIZE) {
     throw new ProtocolError('ERR_HOST_PROTOCOL', `message of ${length} bytes cut or too short`)
   }
-  const header = readHeader(bytes)
-  if ((header.flags & FLAG_BODY_IN_FD) === 0) {
-    if (header.length !== length - HEADER_SIZE) {
+  const { words } = room
+  const op = (words[0] as number) & 0xffff
+  const flags = (words[0] as number) >>> 16
+  const serial = words[1] as number
+  const result = (words[2] as number) | 0
+  const bodyLength = words[3] as number
+  if ((flags & FLAG_BODY_IN_FD) === 0) {
+    if (bodyLength !== length - HEADER_SIZE) {
       throw new ProtocolError(
         'ERR_HOST_PROTOCOL',
-        `message says ${header.length} bytes of body and has ${length - HEADER_SIZE}`,
+        `message says ${bodyLength} bytes of body and has ${length - HEADER_SIZE}`,
       )
     }
-    return { header, body: new BodyReader(bytes, HEADER_SIZE, length), fds }
+    const body = new BodyReader(room, HEADER_SIZE, length)
+    return { op, flags, serial, result, body, fds, fdsLost: fdsTruncated }
   }
-  const body = unload(fds[0], header.length)
+  const carried = unload(fds[0], bodyLength)
   if (fds[0] !== undefined) close(fds[0])
-  return { header, body: new BodyReader(body), fds: fds.slice(1) }
+  const body = new BodyReader(carried, 0, bodyLength)
+  return { op, flags, serial, result, body, fds: fds.slice(1), fdsLost: fdsTruncated }
 }
 
 function carry(body: Uint8Array): number {
@@ -122,7 +123,7 @@ function carry(body: Uint8Array): number {
 }
 
 /** Reads a body out of a descriptor, never mapping it: what is not a memfd is refused. */
-function unload(fd: number | undefined, length: number): Uint8Array {
+function unload(fd: number | undefined, length: number): MessageBuffer {
   const size = fd === undefined || getSeals(fd) < 0 ? -ERRNO.EINVAL : sizeOf(fd)
   if (fd === undefined || size !== length || length > BODY_MAX) {
     throw new ProtocolError(
@@ -130,8 +131,8 @@ function unload(fd: number | undefined, length: number): Uint8Array {
       `body of ${length} bytes in a descriptor of ${size}, at most ${BODY_MAX}`,
     )
   }
-  const body = new Uint8Array(length)
-  if (pread(fd, body, 0) !== length) {
+  const body = new MessageBuffer(length)
+  if (pread(fd, body.bytes, 0) !== length) {
     throw new ProtocolError('ERR_HOST_PROTOCOL', `body of ${length} bytes could not be read`)
   }
   return body

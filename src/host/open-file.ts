@@ -1,6 +1,5 @@
 import { ClosedError } from '../base/errors.ts'
 import { Waiters } from '../base/waiters.ts'
-import { Poller } from '../native/poller.ts'
 import type { Access, DeviceName } from '../platform.ts'
 import { EventClient } from './event-client.ts'
 import { AllocMirror, MapMirror } from './grant-mirror.ts'
@@ -18,8 +17,8 @@ export class OpenFile {
   readonly maps: MapMirror | undefined
   readonly waiters: Waiters
   readonly #platform: HostPlatform
-  #poller: Poller | undefined
   #isReferenced = true
+  #isHolding = false
   #descriptors = 0
 
   constructor(platform: HostPlatform, name: DeviceName, access: Access, nonblock: boolean) {
@@ -27,11 +26,16 @@ export class OpenFile {
     this.name = name
     this.access = access
     this.nonblock = nonblock
-    this.waiters = new Waiters(isWaiting => this.#watch(isWaiting))
+    this.waiters = new Waiters(isWaiting => {
+      this.events?.listen(isWaiting)
+      this.#hold()
+    })
     this.allocations = name === 'gntalloc' ? new AllocMirror() : undefined
-    this.maps = name === 'gntdev' ? new MapMirror() : undefined
+    const { profile, socket, writers } = platform
+    // Whether a limit for all maps together still has room, only the host knows.
+    this.maps = name === 'gntdev' && profile.limitsEachMap ? new MapMirror() : undefined
     if (name !== 'evtchn') return
-    this.events = new EventClient(platform.socket, platform.writers, () => this.waiters.wake())
+    this.events = new EventClient(profile, socket, writers, () => this.waiters.wake())
   }
 
   opened(): void {
@@ -41,32 +45,19 @@ export class OpenFile {
   closed(): void {
     if (--this.#descriptors > 0) return
     this.waiters.fail(new ClosedError(`/dev/xen/${this.name}`))
-    this.#poller?.close()
     this.allocations?.closed()
     this.events?.close()
   }
 
+  /** Whether a wait keeps the process alive. */
   ref(isReferenced: boolean): void {
     this.#isReferenced = isReferenced
-    if (isReferenced) this.#poller?.ref()
-    else this.#poller?.unref()
+    this.#hold()
   }
 
-  #watch(isWaiting: boolean): void {
-    if (!this.events) return
-    if (!isWaiting) {
-      this.#poller?.disarm()
-      return
-    }
-    this.#poller ??= new Poller(this.events.epoll, () => this.#look())
-    if (!this.#isReferenced) this.#poller.unref()
-    this.#poller.arm()
-  }
-
-  /** Something arrived in an inbox: it may wake the waiters, or be a hostile sender's nothing. */
-  #look(): void {
-    if (this.#platform.socket.isDead) return
-    this.events?.drain()
-    if (this.waiters.isWaiting) this.#poller?.arm()
+  #hold(): void {
+    const isHolding = this.#isReferenced && this.waiters.isWaiting
+    if (isHolding !== this.#isHolding) this.#platform.hold(isHolding)
+    this.#isHolding = isHolding
   }
 }

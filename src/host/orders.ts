@@ -15,11 +15,13 @@ export function giveOrder(directory: string, order: Order): unknown {
   try {
     socket.begin(OP.admin).text(JSON.stringify(order))
     const reply = socket.call()
-    if (reply.result < 0)
+    if (reply.result < 0) {
       throw new XenError(reply.result, `host ${order.order}`, socket.death ?? {})
+    }
     const answer = JSON.parse(reply.body.text()) as OrderAnswer
     if ('ok' in answer) return answer.ok
-    throw new XenError(-ERRNO.EINVAL, `host ${order.order}`, { fix: answer.error })
+    const { error, errno = ERRNO.EINVAL, facts = { fix: error } } = answer
+    throw new XenError(-errno, `host ${order.order}`, facts)
   } finally {
     socket.close()
   }

@@ -1,23 +1,27 @@
-import { chmodSync, chownSync, existsSync, unlinkSync } from 'node:fs'
+import { chmodSync, chownSync, readdirSync, rmSync } from 'node:fs'
 import { ERRNO } from '../abi/errno.ts'
-import { PAGE_SIZE } from '../abi/page.ts'
 import { ManualClock } from '../base/clock.ts'
-import { ProtocolError, XenError } from '../base/errors.ts'
+import { type ErrorFacts, ProtocolError, XenError } from '../base/errors.ts'
 import type { Domain } from '../kernel/domain.ts'
+import { type DomainLimits, limitFacts } from '../kernel/limits.ts'
 import { Machine } from '../kernel/machine.ts'
-import type { ProfileName } from '../kernel/profiles.ts'
-import { store } from '../memory/atomics.ts'
-import { close, O_RDONLY, open } from '../native/files.ts'
+import { PROFILES, type ProfileName } from '../kernel/profiles.ts'
+import { close } from '../native/files.ts'
+import { getDescriptorLimit } from '../native/process.ts'
 import * as sockets from '../native/sockets.ts'
 import { MSG_DONTWAIT } from '../native/sockets.ts'
-import { EpollEvents, epoll, epollAdd, epollDelete, POLLIN } from '../native/waiting.ts'
 import { administer } from './administration.ts'
+import { Budget } from './budget.ts'
 import { ChunkStore } from './chunk-store.ts'
+import { noDescriptorLeft } from './descriptor-limit.ts'
 import { controlPath, domainPath } from './directory.ts'
+import { Doors, TurnedAway } from './doors.ts'
+import { EventLoop } from './event-loop.ts'
 import { HostLog } from './host-log.ts'
-import { LOOP_EVENTS_MAX, QUEUED_CALLS_MAX, SESSIONS_PER_DOMAIN_MAX } from './limits.ts'
+import { withCommand } from './knob.ts'
+import { LimitPages } from './limit-pages.ts'
+import * as bounds from './limits.ts'
 import { Links } from './links.ts'
-import { type Memfd, readOnlyMemfd } from './memfd.ts'
 import { type Received, receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
 import { type Answer, Session } from './session.ts'
 import { type BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
@@ -32,6 +36,15 @@ export interface ServerOptions {
   readonly idleMs: number
 }
 
+/** What a new domain is like; what is left out is as the host has it. */
+export interface NewDomain {
+  readonly kind?: 'pv' | 'hvm'
+  readonly kernel?: ProfileName
+  readonly limits?: Partial<DomainLimits>
+  /** It stays without a process; otherwise it goes with its last one. */
+  readonly stays?: boolean
+}
+
 /** Calls without an answer of their own and without an effect that others could see. */
 const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book])
 
@@ -44,16 +57,18 @@ type Handler = (op: number, body: BodyReader, answer: BodyWriter) => Answer
 export class Server {
   readonly options: ServerOptions
   readonly clock: ManualClock = new ManualClock()
-  readonly chunks: ChunkStore = new ChunkStore()
-  readonly links: Links = new Links()
+  readonly budget: Budget = new Budget(descriptorsForDomains(), id => this.machine.domain(id))
+  readonly chunks: ChunkStore = new ChunkStore(this.budget)
+  readonly links: Links = new Links(this.budget)
+  readonly limitPages: LimitPages = new LimitPages()
   readonly machine: Machine
   readonly sessions: Map<number, Session> = new Map<number, Session>()
-  readonly #epoll: number
+  readonly #loop = new EventLoop()
+  readonly #log = new HostLog()
+  readonly #doors = new Doors(this.#loop, this.#log)
   readonly #incoming = receiveRoom()
   /** The answer being written: to one client at a time. */
   readonly #outgoing = new BodyWriter()
-  readonly #handlers = new Map<number, () => void>()
-  readonly #limits = new Map<Domain, Memfd>()
   readonly #listeners = new Map<number, number>()
   /** Our ends of the lifelines, by the session's socket. */
   readonly #lifelines = new Map<number, number>()
@@ -62,11 +77,9 @@ export class Server {
   /** Domains of first use without a process: they go when nothing of theirs is mapped. */
   readonly #leaving = new Set<Domain>()
   readonly #staying = new WeakSet<Domain>()
-  readonly #log = new HostLog()
   /** What a lifeline carries. */
   readonly #nothing = new Uint8Array(1)
-  /** Let go when descriptors run out, so that whoever knocks can be turned away. */
-  #spareFd = open('/dev/null', O_RDONLY)
+  #administrators = 0
   #isStopping = false
 
   constructor(options: ServerOptions) {
@@ -76,19 +89,16 @@ export class Server {
       clock: this.clock,
       eventQueue: this.links.queue,
     })
-    this.#epoll = epoll()
-    if (this.#epoll < 0) throw new XenError(this.#epoll, 'epoll_create1')
-    this.#listen(controlPath(options.directory), () => undefined)
+    this.#doors.open(controlPath(options.directory), client => this.#admitAdministrator(client))
   }
 
   /** Runs until told to stop: by `stop()`, or by bytes on the descriptor `stopFd`. */
   run(stopFd: number): void {
-    this.#watch(stopFd, () => this.stop())
-    const events = new EpollEvents(LOOP_EVENTS_MAX)
+    this.#loop.watch(stopFd, () => this.stop())
     while (!this.#isStopping) {
-      const count = events.wait(this.#epoll, this.#timeout())
+      const count = this.#loop.wait(this.#timeout())
       this.#guarded(() => this.#tick())
-      for (let i = 0; i < count; i++) this.#guarded(this.#handlers.get(events.data(i)))
+      for (let i = 0; i < count; i++) this.#guarded(this.#loop.handler(i))
       for (const domain of this.#leaving) this.#guarded(() => this.#leave(domain))
       if (this.#isIdleForLong()) this.stop()
     }
@@ -104,32 +114,16 @@ export class Server {
     }
   }
 
-  /** A page that clients may read: u32 gntdev.limit. */
-  limitsOf(domain: Domain): Memfd {
-    const known = this.#limits.get(domain)
-    if (known) return known
-    const made = readOnlyMemfd('interdom-limits', PAGE_SIZE)
-    if (typeof made === 'number') throw new XenError(made, 'memfd_create')
-    this.#limits.set(domain, made)
-    this.publishLimits(domain)
-    return made
-  }
-
-  /** Shows a domain's limits, as they are now, to its clients. */
-  publishLimits(domain: Domain): void {
-    const page = this.#limits.get(domain)
-    if (page) store(page.words, 0, Math.min(domain.limits['gntdev.limit'], 0xffffffff))
-  }
-
   stop(): void {
     this.#isStopping = true
   }
 
-  /** The domain and its socket, made on first use: then it goes with its last process. */
-  domain(
-    domid: number | undefined,
-    options: { kernel?: ProfileName; stays?: boolean } = {},
-  ): Domain {
+  /**
+   * The domain and its socket, made on first use: then it goes with its last process. What is said
+   * of its kernel, kind and limits counts for one that is made. Throws a TurnedAway when there is
+   * no room for another.
+   */
+  domain(domid: number | undefined, options: NewDomain = {}): Domain {
     const existing = domid === undefined ? undefined : this.machine.domain(domid)
     if (existing?.isDying) {
       throw new Error(`domain ${domid} was destroyed, and others still map pages of it`)
@@ -138,12 +132,21 @@ export class Server {
       if (options.stays) this.#staying.add(existing)
       return existing
     }
+    const count = [...this.machine.domains()].length
+    if (count >= bounds.DOMAINS_MAX) throw new TurnedAway(ERRNO.EAGAIN, tooManyDomains(count))
     const domain = this.machine.createDomain({
       ...(domid === undefined ? {} : { domid }),
-      profile: options.kernel ?? this.options.kernel,
-      limits: this.options.limits,
+      ...(options.kind === undefined ? {} : { kind: options.kind }),
+      profile: PROFILES[options.kernel ?? this.options.kernel],
+      limits: { ...this.options.limits, ...options.limits },
     })
-    const socket = this.#listen(domainPath(this.options.directory, domain.domid), () => domain)
+    const refusal = this.budget.takeDescriptors(domain.domid, bounds.DOMAIN_DESCRIPTORS)
+    if (refusal) {
+      this.machine.destroyDomain(domain.domid)
+      throw new TurnedAway(ERRNO.ENFILE, refusal)
+    }
+    const path = domainPath(this.options.directory, domain.domid)
+    const socket = this.#doors.open(path, client => this.#admit(client, domain))
     this.#listeners.set(domain.domid, socket)
     if (options.stays || domid === undefined) this.#staying.add(domain)
     return domain
@@ -165,51 +168,22 @@ export class Server {
     if (!domain) return false
     this.machine.destroyDomain(domid)
     this.#leaving.delete(domain)
-    this.#limits.get(domain)?.close()
-    this.#limits.delete(domain)
+    this.limitPages.drop(domain)
     for (const [socket, session] of this.sessions) {
       if (session.domain === domain) this.#drop(socket)
     }
     const listener = this.#listeners.get(domid)
-    if (listener !== undefined) this.#unlisten(domid, listener)
-    return true
-  }
-
-  #listen(path: string, domain: () => Domain | undefined): number {
-    const socket = sockets.socket(sockets.SOCK_SEQPACKET | sockets.SOCK_NONBLOCK)
-    if (existsSync(path)) unlinkSync(path)
-    const bound = sockets.bind(socket, path)
-    // Before anybody can connect: what may be, whatever the umask says.
-    if (bound >= 0) chmodSync(path, 0o600)
-    for (const result of [socket, bound, sockets.listen(socket, 128)]) {
-      if (result < 0) throw new XenError(result, 'listen', { path })
+    if (listener !== undefined) {
+      this.#unlisten(domid, listener)
+      this.budget.giveDescriptors(domid, bounds.DOMAIN_DESCRIPTORS)
     }
-    this.#watch(socket, () => {
-      for (let i = 0; i < LOOP_EVENTS_MAX; i++) {
-        const client = sockets.accept(socket, sockets.SOCK_NONBLOCK)
-        if (client === -ERRNO.EMFILE) this.#turnAway(socket)
-        if (client < 0) return
-        const owner = domain()
-        if (owner) this.#admit(client, owner)
-        else this.#admitAdministrator(client)
-      }
-    })
-    return socket
-  }
-
-  /** Without this the socket would stay readable, and the loop spin on it. */
-  #turnAway(socket: number): void {
-    close(this.#spareFd)
-    const client = sockets.accept(socket, sockets.SOCK_NONBLOCK)
-    if (client >= 0) close(client)
-    this.#spareFd = open('/dev/null', O_RDONLY)
-    this.#log.say('turned away', 'the host has no descriptor left (RLIMIT_NOFILE)')
+    return true
   }
 
   /** A domain of first use goes with its last process, once nobody maps a page of it. */
   #leave(domain: Domain): void {
     // Whoever is at the door keeps it.
-    this.#handlers.get(this.#listeners.get(domain.domid) ?? -1)?.()
+    this.#loop.look(this.#listeners.get(domain.domid) ?? -1)
     const isNeeded = domain.processes.size > 0 || this.#staying.has(domain)
     if (isNeeded || domain.isDying) this.#leaving.delete(domain)
     else if (!domain.isMapped) this.destroy(domain.domid)
@@ -217,9 +191,7 @@ export class Server {
 
   #unlisten(domid: number, socket: number): void {
     this.#listeners.delete(domid)
-    this.#unwatch(socket)
-    const path = domainPath(this.options.directory, domid)
-    if (existsSync(path)) unlinkSync(path)
+    this.#doors.shut(socket, domainPath(this.options.directory, domid))
   }
 
   #admit(client: number, domain: Domain): void {
@@ -228,23 +200,37 @@ export class Server {
       close(client)
       return
     }
-    if (domain.processes.size >= SESSIONS_PER_DOMAIN_MAX) {
-      close(client)
-      this.#log.say('turned away', `domain ${domain.domid} has ${domain.processes.size} processes`)
+    const { size } = domain.processes
+    if (size >= domain.limits.maxProcesses) {
+      const facts = withCommand(domain, limitFacts(domain, 'maxProcesses', size, 1)) ?? {}
+      this.#doors.refuse(client, new TurnedAway(ERRNO.EAGAIN, facts))
+      return
+    }
+    const refusal = this.budget.takeDescriptors(domain.domid, bounds.SESSION_DESCRIPTORS)
+    if (refusal) {
+      this.#doors.refuse(client, new TurnedAway(ERRNO.ENFILE, refusal))
       return
     }
     const session = new Session(this, domain, peer.pid)
     this.sessions.set(client, session)
-    this.#watch(client, () =>
+    this.#loop.watch(client, () =>
       this.#serve(client, (op, body, answer) => {
         if (op === OP.hello) return session.greet(body, answer, () => this.#lifeline(client))
-        return session.handle(op, body, answer)
+        const answered = session.handle(op, body, answer)
+        this.limitPages.publish(domain)
+        return answered
       }),
     )
   }
 
   #admitAdministrator(client: number): void {
-    this.#watch(client, () =>
+    if (this.#administrators >= bounds.ADMINISTRATORS_MAX) {
+      this.#doors.refuse(client, new TurnedAway(ERRNO.EAGAIN, tooManyOrders(this.#administrators)))
+      return
+    }
+    this.#administrators++
+    sockets.refuseDescriptors(client)
+    this.#loop.watch(client, () =>
       this.#serve(client, (op, body, answer) => {
         if (op !== OP.admin) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not an order')
         answer.text(JSON.stringify(administer(this, JSON.parse(body.text()))))
@@ -263,15 +249,22 @@ export class Server {
         return
       }
       for (const fd of request.fds) close(fd)
-      const { header, body } = request
-      if ((header.flags & FLAG_QUEUED) !== 0) this.#serveQueued(body, handle)
-      if ((header.flags & FLAG_ONE_WAY) !== 0) {
-        if (header.op === OP.none) return
-        throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${header.op} without a reply`)
+      const { op, flags, body } = request
+      if (request.fds.length > 0) {
+        throw new ProtocolError('ERR_HOST_PROTOCOL', `${request.fds.length} unasked descriptors`)
       }
-      const answer = handle(header.op, body, this.#outgoing.cut())
-      if (!this.#reply(client, header, answer)) this.#drop(client)
+      if ((flags & FLAG_QUEUED) !== 0) this.#serveQueued(body, handle)
+      if ((flags & FLAG_ONE_WAY) !== 0) {
+        if (op === OP.none) return
+        throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} without a reply`)
+      }
+      const answer = handle(op, body, this.#outgoing.cut())
+      if (!this.#reply(client, request, answer)) this.#drop(client)
     } catch (error) {
+      // Less than was booked: somebody has lowered the host's limit, or the system has no more.
+      const isPoor = error instanceof XenError && /^E[MN]FILE$/.test(error.code)
+      const facts = noDescriptorLeft('the host')
+      if (isPoor) this.#doors.tell(client, new TurnedAway(ERRNO.ENFILE, facts))
       this.#drop(client)
       this.#log.say('client dropped', error)
     }
@@ -279,8 +272,8 @@ export class Server {
 
   #serveQueued(body: BodyReader, handle: Handler): void {
     const count = body.u32()
-    if (count > QUEUED_CALLS_MAX) {
-      const reason = `${count} queued calls in a message, at most ${QUEUED_CALLS_MAX}`
+    if (count > bounds.QUEUED_CALLS_MAX) {
+      const reason = `${count} queued calls in a message, at most ${bounds.QUEUED_CALLS_MAX}`
       throw new ProtocolError('ERR_HOST_PROTOCOL', reason)
     }
     for (let i = 0; i < count; i++) {
@@ -294,13 +287,12 @@ export class Server {
     }
   }
 
-  #reply(client: number, request: Received['header'], answer: Answer): boolean {
+  #reply(client: number, { op, serial }: Received, answer: Answer): boolean {
     const { result, fds, ownedFds } = answer
-    const { op, serial } = request
-    const header = { op, serial, result, flags: 0, length: 0 }
-    const all = ownedFds ? [...ownedFds, ...(fds ?? [])] : fds
-    const sent = sendFramed(client, header, this.#outgoing, all, MSG_DONTWAIT)
-    for (const fd of ownedFds ?? []) close(fd)
+    const message = this.#outgoing.head(op, 0, serial, result)
+    if (!ownedFds) return sendFramed(client, message, fds, MSG_DONTWAIT) >= 0
+    const sent = sendFramed(client, message, [...ownedFds, ...(fds ?? [])], MSG_DONTWAIT)
+    for (const fd of ownedFds) close(fd)
     return sent >= 0
   }
 
@@ -309,10 +301,11 @@ export class Server {
     const pair = sockets.socketpair(sockets.SOCK_STREAM)
     if (typeof pair === 'number') throw new XenError(pair, 'socketpair')
     const before = this.#lifelines.get(client)
-    if (before !== undefined) this.#unwatch(before)
+    if (before !== undefined) this.#loop.unwatch(before)
     this.#lifelines.set(client, pair[0])
+    sockets.refuseDescriptors(pair[0])
     // A worker that was terminated closes what its event loop has, and leaves its call socket open.
-    this.#watch(pair[0], () => {
+    this.#loop.watch(pair[0], () => {
       // An event of this turn can be of a descriptor that had this number before.
       const length = sockets.receive(pair[0], this.#nothing, MSG_DONTWAIT)
       if (length !== -ERRNO.EAGAIN) this.#drop(client)
@@ -321,33 +314,27 @@ export class Server {
   }
 
   #drop(client: number): void {
-    if (!this.#handlers.has(client)) return
-    this.#unwatch(client)
+    if (!this.#loop.has(client)) return
+    this.#loop.unwatch(client)
     const lifeline = this.#lifelines.get(client)
-    if (lifeline !== undefined) this.#unwatch(lifeline)
+    if (lifeline !== undefined) this.#loop.unwatch(lifeline)
     this.#lifelines.delete(client)
     const session = this.sessions.get(client)
-    if (!session) return
+    if (!session) {
+      this.#administrators--
+      return
+    }
     this.sessions.delete(client)
     this.#guarded(() => session.release())
+    this.budget.giveDescriptors(session.domain.domid, bounds.SESSION_DESCRIPTORS)
+    this.limitPages.publish(session.domain)
     if (!this.#staying.has(session.domain)) this.#leaving.add(session.domain)
     if (this.sessions.size === 0) this.#idleSince = performance.now()
   }
 
-  #watch(fd: number, handler: () => void): void {
-    this.#handlers.set(fd, handler)
-    const result = epollAdd(this.#epoll, fd, POLLIN)
-    if (result < 0) throw new XenError(result, 'epoll_ctl')
-  }
-
-  #unwatch(fd: number): void {
-    this.#handlers.delete(fd)
-    epollDelete(this.#epoll, fd)
-    close(fd)
-  }
-
   /** Brings the drivers' time up to the machine's, unless it is moved by hand. */
   #tick(): void {
+    this.#doors.tick()
     if (this.options.clock === 'manual') return
     const elapsed = performance.now() - this.#startedAt
     if (elapsed > this.clock.now()) this.clock.advance(elapsed - this.clock.now())
@@ -356,7 +343,8 @@ export class Server {
   #timeout(): number {
     const due = this.options.clock === 'real' ? this.clock.nextDueMs : undefined
     const idle = this.options.idleMs > 0 && this.sessions.size === 0 ? this.#idleLeft() : undefined
-    const next = Math.min(due ?? Number.POSITIVE_INFINITY, idle ?? Number.POSITIVE_INFINITY)
+    const never = Number.POSITIVE_INFINITY
+    const next = Math.min(due ?? never, idle ?? never, this.#doors.pausedMs)
     return Number.isFinite(next) ? Math.max(0, Math.ceil(next)) : -1
   }
 
@@ -372,10 +360,35 @@ export class Server {
     for (const client of [...this.sessions.keys()]) this.#drop(client)
     for (const [domid, socket] of [...this.#listeners]) this.#unlisten(domid, socket)
     const control = controlPath(this.options.directory)
-    if (existsSync(control)) unlinkSync(control)
-    for (const fd of [...this.#handlers.keys()]) this.#unwatch(fd)
+    rmSync(control, { force: true })
+    this.#doors.close()
+    this.#loop.close()
     this.chunks.close()
-    close(this.#spareFd)
-    close(this.#epoll)
   }
+}
+
+/** Descriptors that domains may have of this process in all. */
+function descriptorsForDomains(): number {
+  const limit = getDescriptorLimit()
+  const most = typeof limit === 'number' ? bounds.DESCRIPTORS_MAX : limit.soft
+  const used = readdirSync('/proc/self/fd').length + bounds.DESCRIPTORS_RESERVE
+  return Math.max(0, Math.min(most, bounds.DESCRIPTORS_MAX) - used)
+}
+
+function tooManyDomains(used: number): ErrorFacts {
+  return {
+    limit: 'limit of',
+    limitValue: bounds.DOMAINS_MAX,
+    limitUnit: 'domains on a host',
+    used,
+    wanted: 1,
+    fix: 'destroy some (interdom host destroy), or start another host with another --dir',
+  }
+}
+
+function tooManyOrders(used: number): ErrorFacts {
+  const fix = 'end a connection to its control socket'
+  const unit = 'connections for orders'
+  const limit = { limit: 'limit of', limitValue: bounds.ADMINISTRATORS_MAX, limitUnit: unit }
+  return { ...limit, used, wanted: 1, fix }
 }

@@ -2,8 +2,8 @@ import type { DeviceName } from '../abi/devices.ts'
 import { DEVICE_NAMES } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import { EVTCHN_BIND_STATIC } from '../abi/evtchn.ts'
-import { decodeAllocGref, decodeAllocGrefReply, GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
-import { decodeMapGrantRefIndex, GNTDEV_MAP_GRANT_REF } from '../abi/gntdev.ts'
+import { GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
+import { decodeMapGrantRefIndex, GNTDEV_MAP_GRANT_REF, MAP_GRANT_REF_SIZE } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { type ErrorFacts, ProtocolError } from '../base/errors.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
@@ -15,10 +15,11 @@ import { NO_FRAME } from '../kernel/vma.ts'
 import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
 import type { Chunk, ChunkStore } from './chunk-store.ts'
 import type { Inbox } from './inbox.ts'
+import { withCommand } from './knob.ts'
+import type { LimitPages } from './limit-pages.ts'
 import type { Links, PortEntry } from './links.ts'
-import type { Memfd } from './memfd.ts'
 import { decodeRanges, encodeWrites, Snapshot } from './snapshot.ts'
-import { type BodyReader, type BodyWriter, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
+import { type BodyReader, type BodyWriter, NO_FD, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
 /** What a request is answered with, besides the body that was written. */
 export interface Answer {
@@ -34,7 +35,7 @@ export interface SessionContext {
   readonly chunks: ChunkStore
   readonly links: Links
   /** What clients read of a domain's limits by themselves. */
-  limitsOf(domain: Domain): Memfd
+  readonly limitPages: LimitPages
 }
 
 const FUTURE_WRITE_SEALS = F_SEAL_FUTURE_WRITE | F_SEAL_SEAL
@@ -49,6 +50,8 @@ export class Session {
   readonly domain: Domain
   readonly #context: SessionContext
   #isGreeted = false
+  /** Why a chunk could not be shown, when there is more to say than that. */
+  #refusal: ErrorFacts | undefined
 
   constructor(context: SessionContext, domain: Domain, pid: number) {
     this.#context = context
@@ -67,7 +70,7 @@ export class Session {
     answer.u32(kind === 'pv' ? 0 : 1).text(profile.name)
     if (version !== WIRE_VERSION) return { result: -ERRNO.EPROTO }
     this.#isGreeted = true
-    const { fd } = this.#context.limitsOf(this.domain)
+    const { fd } = this.#context.limitPages.of(this.domain)
     return { result: 0, ownedFds: [lifeline()], fds: [fd] }
   }
 
@@ -143,38 +146,34 @@ export class Session {
       answer.u32(0)
       return
     }
-    const ids = this.#context.chunks.unmappedOf(this.process)
-    answer.u32(ids.length)
-    for (const id of ids) {
-      this.#context.chunks.chunk(id)?.holders.add(this.process)
+    const chunks = this.#context.chunks.unmappedOf(this.process)
+    answer.u32(chunks.length)
+    for (const { id, holders } of chunks) {
+      holders.add(this.process)
       answer.u32(id)
     }
-    const allocation = write.range.bytes.slice(write.from, write.end)
-    const { count } = decodeAllocGref(allocation)
-    const { index } = decodeAllocGrefReply(allocation, 0)
+    const { grants } = this.domain.xen
+    const { index, refs } = file.latest
     answer.u64(index)
-    this.#writeRuns(answer, count === 0 ? [] : file.framesAt(index, count))
+    this.#writeRuns(answer, refs.length, i => grants.frame(refs[i] as number))
   }
 
   /**
    * Pages as runs within chunks, the longest that there are. Answers false when a chunk of them
    * cannot be shown yet.
    */
-  #writeRuns(answer: BodyWriter, frames: readonly Frame[]): boolean {
+  #writeRuns(answer: BodyWriter, pages: number, frameOf: (page: number) => Frame): boolean {
     const at = answer.length
     answer.u32(0)
     let runs = 0
-    for (let i = 0; i < frames.length; runs++) {
-      const first = frames[i] as Frame
+    for (let i = 0; i < pages; runs++) {
+      const first = frameOf(i)
       const chunk = first < 0 ? undefined : this.#context.chunks.chunkOf(first)
       if (chunk && !this.#entitle(chunk)) return false
       const step = chunk ? 1 : 0
-      const max = Math.min(
-        frames.length - i,
-        chunk ? chunk.first + chunk.pages - first : frames.length,
-      )
+      const max = Math.min(pages - i, chunk ? chunk.first + chunk.pages - first : pages)
       let count = 1
-      while (count < max && frames[i + count] === first + step * count) count++
+      while (count < max && frameOf(i + count) === first + step * count) count++
       answer
         .u32(chunk?.id ?? 0)
         .u32(chunk ? first - chunk.first : 0)
@@ -192,16 +191,17 @@ export class Session {
   #book(body: BodyReader): Answer {
     const fd = body.u32()
     const index = body.u64()
-    const argument = body.bytes()
+    const argument = body.place()
     body.end()
     const { limits } = this.domain
     const limit = limits['gntdev.limit']
     const address = 0
-    const memory = new Snapshot([{ address, bytes: argument, writable: true }])
+    const memory = new Snapshot([{ address, ...argument, writable: true }])
     limits['gntdev.limit'] = Number.MAX_SAFE_INTEGER
     try {
       const result = this.process.ioctl(fd, GNTDEV_MAP_GRANT_REF, address, memory)
-      const isAsBooked = result === 0 && decodeMapGrantRefIndex(argument) === index
+      const answered = memory.read(address, MAP_GRANT_REF_SIZE)
+      const isAsBooked = result === 0 && answered && decodeMapGrantRefIndex(answered) === index
       return { result: isAsBooked ? 0 : -ERRNO.EPROTO }
     } finally {
       limits['gntdev.limit'] = limit
@@ -218,17 +218,24 @@ export class Session {
     body.end()
     const result = this.process.mmap(fd, { address, offset, length, prot, flags })
     if (result < 0) return { result }
-    const frames = this.process.vma(address)?.frames ?? []
-    if (this.#writeRuns(answer, frames)) return { result }
+    const vma = this.process.vma(address)
+    const pages = vma?.backing ? vma.length / PAGE_SIZE : 0
+    const frameOf = (page: number): Frame => vma?.backing?.frame(vma.firstPage + page) ?? NO_FRAME
+    if (this.#writeRuns(answer, pages, frameOf)) return { result }
     answer.cut()
     this.process.munmap(address, length)
-    return { result: -ERRNO.EINVAL }
+    const file = this.process.file(fd)
+    if (file && this.#refusal) file.facts = this.#refusal
+    return { result: this.#refusal ? -ERRNO.ENOMEM : -ERRNO.EINVAL }
   }
 
   /** Lets this process have a chunk's descriptor; false while its granter is not ready for that. */
   #entitle(chunk: Chunk): boolean {
+    this.#refusal = undefined
     if (chunk.holders.has(this.process)) return true
     const { placement, memfd } = chunk
+    this.#refusal = this.#context.chunks.share(chunk, this.domain.domid)
+    if (this.#refusal) return false
     if (placement.process !== this.process) {
       if (!placement.writable) {
         if (!chunk.isGranterMapped) return false
@@ -332,18 +339,9 @@ export class Session {
   #explain(body: BodyReader, answer: BodyWriter): Answer {
     const fd = body.u32()
     body.end()
-    const facts = this.#withCommand(this.process.explain(fd))
+    const facts = withCommand(this.domain, this.process.explain(fd === NO_FD ? undefined : fd))
     answer.text(JSON.stringify(facts ?? null))
     return { result: 0 }
-  }
-
-  /** On a host there is a command that turns the knob. */
-  #withCommand(facts: ErrorFacts | undefined): ErrorFacts | undefined {
-    if (facts?.knob === undefined) return facts
-    const needed = (facts.used ?? 0) + (facts.wanted ?? 0)
-    const value = Math.max((facts.limitValue ?? 0) * 2, needed, 1)
-    const command = `interdom host set ${this.domain.domid} ${facts.knob} ${value}`
-    return { ...facts, fix: `raise it with: ${command}` }
   }
 }
 

@@ -1,4 +1,3 @@
-import { readU16, readU32, writeU16, writeU32 } from '../abi/bytes.ts'
 import { ProtocolError } from '../base/errors.ts'
 import { MessageBuffer } from '../native/messages.ts'
 import { INLINE_BODY_MAX } from './limits.ts'
@@ -60,99 +59,102 @@ export const OP = {
 } as const
 export type Op = (typeof OP)[keyof typeof OP]
 
-export interface Message {
-  op: number
-  flags: number
-  serial: number
-  result: number
-  /** Bytes of the body, wherever they lie. */
-  length: number
-}
+/** In an explain: no descriptor, but what no descriptor was made for. */
+export const NO_FD = 0xffffffff
 
-export function writeHeader(bytes: Uint8Array, message: Message): void {
-  writeU16(bytes, 0, message.op)
-  writeU16(bytes, 2, message.flags)
-  writeU32(bytes, 4, message.serial)
-  writeU32(bytes, 8, message.result)
-  writeU32(bytes, 12, message.length)
-}
+/** What is read of a message, wherever it lies. */
+export type MessageBytes = Pick<MessageBuffer, 'bytes' | 'words'>
 
-export function readHeader(bytes: Uint8Array): Message {
-  return {
-    op: readU16(bytes, 0),
-    flags: readU16(bytes, 2),
-    serial: readU32(bytes, 4),
-    result: readU32(bytes, 8) | 0,
-    length: readU32(bytes, 12),
-  }
+/** Bytes within a message. */
+export interface BytesPlace {
+  readonly bytes: Uint8Array
+  readonly at: number
+  readonly length: number
 }
 
 /** Up to so many bytes a loop copies faster than a call that needs an array of its own. */
 const COPY_LOOP_MAX = 128
-/** Bytes of a message that travels in the socket. */
-const CAPACITY = HEADER_SIZE + INLINE_BODY_MAX
+/** Words of a message that travels in the socket. */
+const CAPACITY = (HEADER_SIZE + INLINE_BODY_MAX) / 4
+const HEADER_WORDS = HEADER_SIZE / 4
 
 /**
- * A message being written: room for its header, then the fields of its body, where they will be
- * sent from. It is used again for the next one: a fresh array for each costs more than the call.
+ * A message being written: its header, then the fields of its body, where they will be sent from.
+ * It is used again for the next one: a fresh array for each costs more than the call.
  */
 export class BodyWriter {
-  #buffer: MessageBuffer = new MessageBuffer(CAPACITY)
-  #bytes: Uint8Array = this.#buffer.bytes
-  #end: number = HEADER_SIZE
+  #buffer: MessageBuffer = new MessageBuffer(4 * CAPACITY)
+  #words: Uint32Array = this.#buffer.words
+  #capacity: number = CAPACITY
+  /** The word to be written next. */
+  #at: number = HEADER_WORDS
 
   /** Header and body; good until the next field is written. */
   get buffer(): MessageBuffer {
     return this.#buffer
   }
 
-  /** Bytes of the body. */
+  /** Bytes of the body, a multiple of four. */
   get length(): number {
-    return this.#end - HEADER_SIZE
+    return 4 * (this.#at - HEADER_WORDS)
+  }
+
+  /** Writes the header, for the body as it is now. */
+  head(op: number, flags: number, serial: number, result: number): this {
+    const words = this.#words
+    words[0] = op | (flags << 16)
+    words[1] = serial
+    words[2] = result
+    words[3] = this.length
+    return this
   }
 
   /** Forgets what follows the first `length` bytes of the body. */
   cut(length = 0): this {
     // A rare body of megabytes does not keep its room.
-    if (length === 0 && this.#bytes.byteLength > CAPACITY) this.#use(new MessageBuffer(CAPACITY))
-    this.#end = HEADER_SIZE + length
+    if (length === 0 && this.#capacity > CAPACITY) this.#use(new MessageBuffer(4 * CAPACITY))
+    this.#at = HEADER_WORDS + (length >>> 2)
     return this
   }
 
   u32(value: number): this {
-    if (this.#end + 4 > this.#bytes.byteLength) this.#grow(4)
-    writeU32(this.#bytes, this.#end, value)
-    this.#end += 4
+    if (this.#at === this.#capacity) this.#grow(1)
+    this.#words[this.#at++] = value
     return this
   }
 
   /** A number up to 2^53, as u64. */
   u64(value: number): this {
-    return this.u32(value >>> 0).u32(Math.floor(value / 2 ** 32))
+    if (this.#at + 2 > this.#capacity) this.#grow(2)
+    const at = this.#at
+    this.#words[at] = value
+    this.#words[at + 1] = Math.floor(value / 2 ** 32)
+    this.#at = at + 2
+    return this
   }
 
   /** Replaces a u32 that was written at a place in the body. */
   replaceU32(at: number, value: number): void {
-    writeU32(this.#bytes, HEADER_SIZE + at, value)
+    this.#words[HEADER_WORDS + (at >>> 2)] = value
   }
 
   /** A length and the bytes, padded to four. */
   bytes(value: Uint8Array): this {
-    return this.bytesOf(value, 0, value.byteLength)
+    return this.bytesOf(value, 0, value.length)
   }
 
   /** As {@link bytes}, for bytes of `value` from `from` up to, and without, `to`. */
   bytesOf(value: Uint8Array, from: number, to: number): this {
     const length = to - from
-    const padded = (length + 3) & ~3
-    this.u32(length)
-    if (this.#end + padded > this.#bytes.byteLength) this.#grow(padded)
-    const bytes = this.#bytes
-    const at = this.#end
-    if (length > COPY_LOOP_MAX) bytes.set(value.subarray(from, to), at)
-    else for (let i = 0; i < length; i++) bytes[at + i] = value[from + i] as number
-    for (let i = length; i < padded; i++) bytes[at + i] = 0
-    this.#end = at + padded
+    const end = this.#at + 1 + ((length + 3) >>> 2)
+    if (end > this.#capacity) this.#grow(end - this.#at)
+    const { bytes } = this.#buffer
+    const start = 4 * (this.#at + 1)
+    this.#words[end - 1] = 0
+    this.#words[this.#at] = length
+    if (length > COPY_LOOP_MAX) bytes.set(value.subarray(from, to), start)
+    else for (let i = 0; i < length; i++) bytes[start + i] = value[from + i] as number
+    this.#at = end
     return this
   }
 
@@ -161,14 +163,15 @@ export class BodyWriter {
   }
 
   #grow(more: number): void {
-    const bigger = new MessageBuffer(Math.max(this.#bytes.byteLength * 2, this.#end + more))
-    bigger.bytes.set(this.#bytes.subarray(0, this.#end))
+    const bigger = new MessageBuffer(4 * Math.max(2 * this.#capacity, this.#at + more))
+    bigger.words.set(this.#words)
     this.#use(bigger)
   }
 
   #use(buffer: MessageBuffer): void {
     this.#buffer = buffer
-    this.#bytes = buffer.bytes
+    this.#words = buffer.words
+    this.#capacity = buffer.words.length
   }
 }
 
@@ -177,43 +180,65 @@ export class BodyWriter {
  * protocol. Good until the next message is received in the same place.
  */
 export class BodyReader {
-  readonly #bytes: Uint8Array
+  readonly #buffer: MessageBytes
+  /** Always a multiple of four, or the end. */
   #at: number
-  #end: number
+  readonly #end: number
 
-  /** Reads bytes from `at` to `end`. */
-  constructor(bytes: Uint8Array, at = 0, end: number = bytes.byteLength) {
-    this.#bytes = bytes
+  /** Reads bytes from `at`, a multiple of four, to `end`. */
+  constructor(buffer: MessageBytes, at: number, end: number) {
+    this.#buffer = buffer
     this.#at = at
     this.#end = end
   }
 
   u32(): number {
-    return readU32(this.#bytes, this.#take(4))
+    const at = this.#at
+    if (at + 4 > this.#end) this.#endsEarly(4)
+    this.#at = at + 4
+    return this.#buffer.words[at >>> 2] as number
   }
 
   u64(): number {
-    const low = this.u32()
-    return this.u32() * 2 ** 32 + low
+    const at = this.#at
+    if (at + 8 > this.#end) this.#endsEarly(8)
+    this.#at = at + 8
+    const { words } = this.#buffer
+    return (words[(at >>> 2) + 1] as number) * 2 ** 32 + (words[at >>> 2] as number)
   }
 
   /** A copy: it outlives the message. */
   bytes(): Uint8Array {
     const length = this.u32()
     const at = this.#take(length)
-    this.#pad()
-    if (length > COPY_LOOP_MAX) return this.#bytes.slice(at, at + length)
+    const { bytes } = this.#buffer
+    if (length > COPY_LOOP_MAX) return bytes.slice(at, at + length)
     const copy = new Uint8Array(length)
-    for (let i = 0; i < length; i++) copy[i] = this.#bytes[at + i] as number
+    for (let i = 0; i < length; i++) copy[i] = bytes[at + i] as number
     return copy
+  }
+
+  /** The same, copied to a place in `target`. */
+  into(target: Uint8Array, offset: number): void {
+    const length = this.u32()
+    const at = this.#take(length)
+    const { bytes } = this.#buffer
+    if (length > COPY_LOOP_MAX) target.set(bytes.subarray(at, at + length), offset)
+    else for (let i = 0; i < length; i++) target[offset + i] = bytes[at + i] as number
+  }
+
+  /** Where the bytes lie that come next, for as long as the message does. */
+  place(): BytesPlace {
+    const length = this.u32()
+    const at = this.#take(length)
+    return { bytes: this.#buffer.bytes, at, length }
   }
 
   /** The same fields, to be read later, up to the end of the `bytes` that come next. */
   inner(): BodyReader {
     const length = this.u32()
     const at = this.#take(length)
-    this.#pad()
-    return new BodyReader(this.#bytes, at, at + length)
+    return new BodyReader(this.#buffer, at, at + length)
   }
 
   text(): string {
@@ -229,20 +254,18 @@ export class BodyReader {
     )
   }
 
-  /** What follows `bytes`, up to a multiple of four; the last field may go without. */
-  #pad(): void {
-    this.#at = Math.min((this.#at + 3) & ~3, this.#end)
-  }
-
+  /** Passes `length` bytes and what pads them to four; the last field may go without padding. */
   #take(length: number): number {
     const at = this.#at
-    if (length > this.#end - at) {
-      throw new ProtocolError(
-        'ERR_HOST_PROTOCOL',
-        `message body ends early: ${length} bytes wanted, ${this.#end - at} there`,
-      )
-    }
-    this.#at = at + length
+    if (length > this.#end - at) this.#endsEarly(length)
+    this.#at = Math.min(at + length + (-length & 3), this.#end)
     return at
+  }
+
+  #endsEarly(wanted: number): never {
+    throw new ProtocolError(
+      'ERR_HOST_PROTOCOL',
+      `message body ends early: ${wanted} bytes wanted, ${this.#end - this.#at} there`,
+    )
   }
 }

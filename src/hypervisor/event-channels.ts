@@ -14,6 +14,7 @@ export class EventChannels {
   readonly #numbers = new NumberPool(1)
   /** Port that each virq is bound to on vCPU 0; 0 when it is not. */
   readonly #virqs = new Uint32Array(NR_VIRQS)
+  #used = 0
   #states = new Uint8Array(PORTS_FIRST)
   #domids = new Uint16Array(PORTS_FIRST)
   /** The peer's port, or the virq. */
@@ -50,9 +51,15 @@ export class EventChannels {
     return this.#numbers.peek() <= this.#limits.maxEventChannels
   }
 
+  /** Ports that are not closed. */
+  get used(): number {
+    return this.#used
+  }
+
   /** Takes the lowest free port; the caller asked {@link hasFree}. */
   open(): number {
     const port = this.#numbers.take()
+    this.#used++
     if (port >= this.#states.length) this.#reserve(this.#states.length * 2)
     return port
   }
@@ -80,6 +87,7 @@ export class EventChannels {
   free(port: number): void {
     if (this.#states[port] === EVTCHNSTAT.virq) this.#virqs[this.virq(port)] = 0
     this.#states[port] = EVTCHNSTAT.closed
+    this.#used--
     this.#numbers.put(port)
   }
 

@@ -10,25 +10,30 @@ import {
 import type { HypervisorLimits } from './limits.ts'
 import type { Frame } from './page-store.ts'
 
+/** Fields of an active word. */
+const READ_PIN = 1
+const WRITE_PIN = 1 << 8
+const PINS = 0xffff
+const WRITE_PINS = 0xff00
+
 /**
  * The grant table of one domain, version 1: what the guest wrote into the shared entries, and what
  * Xen keeps beside them in its active entries.
  *
- *      flags   | domid | frame  | read pins | write pins | pinner
- *      u16     | u16   | u32    | u8        | u8         | u16
- *     └── shared with the guest ┘└── Xen's own, common/grant_table.c ─┘
+ *      0        16       32                 0          8           16       32
+ *     +--------+--------+----------------+ +----------+-----------+--------+
+ *     | flags  | domid  |     frame      | | read pins| write pins| pinner |
+ *     +--------+--------+----------------+ +----------+-----------+--------+
+ *     └── shared with the guest ─────────┘ └── Xen's own, common/grant_table.c
  *
- * Flat arrays, since a million entries must cost what one costs.
+ * Flat arrays of words, since a million entries must cost what one costs.
  */
 export class GrantTable {
   readonly #limits: HypervisorLimits
   #frames = 1
-  #flags = new Uint16Array(ENTRIES_PER_FRAME)
-  #domids = new Uint16Array(ENTRIES_PER_FRAME)
-  #pages = new Uint32Array(ENTRIES_PER_FRAME)
-  #readPins = new Uint8Array(ENTRIES_PER_FRAME)
-  #writePins = new Uint8Array(ENTRIES_PER_FRAME)
-  #pinners = new Uint16Array(ENTRIES_PER_FRAME)
+  /** Two words an entry. */
+  #shared = new Uint32Array(2 * ENTRIES_PER_FRAME)
+  #active = new Uint32Array(ENTRIES_PER_FRAME)
 
   constructor(limits: HypervisorLimits) {
     this.#limits = limits
@@ -43,15 +48,14 @@ export class GrantTable {
   grow(): boolean {
     if (this.#frames >= this.#limits.maxGrantFrames) return false
     this.#frames++
-    if (this.size > this.#flags.length) this.#reserve(this.#flags.length * 2)
+    if (this.size > this.#active.length) this.#reserve(2 * this.#active.length)
     return true
   }
 
   /** The guest's part: entry `ref` lets `domid` use `frame`. */
   grant(ref: number, domid: number, frame: Frame, readonly: boolean): void {
-    this.#domids[ref] = domid
-    this.#pages[ref] = frame
-    this.#flags[ref] = GTF_PERMIT_ACCESS | (readonly ? GTF_READONLY : 0)
+    this.#shared[2 * ref] = GTF_PERMIT_ACCESS | (readonly ? GTF_READONLY : 0) | (domid << 16)
+    this.#shared[2 * ref + 1] = frame
   }
 
   /**
@@ -59,33 +63,35 @@ export class GrantTable {
    * is, that is open (gnttab_end_foreign_access_ref_v1; case 59).
    */
   end(ref: number): boolean {
-    if (this.isInUse(ref)) return false
-    this.#flags[ref] = 0
+    const word = this.#word(ref)
+    if ((word & (GTF_READING | GTF_WRITING)) !== 0) return false
+    this.#shared[2 * ref] = word & ~0xffff
     return true
   }
 
   isGranted(ref: number): boolean {
-    return ((this.#flags[ref] ?? 0) & GTF_TYPE_MASK) === GTF_PERMIT_ACCESS
+    return (this.#word(ref) & GTF_TYPE_MASK) === GTF_PERMIT_ACCESS
   }
 
   isInUse(ref: number): boolean {
-    return ((this.#flags[ref] ?? 0) & (GTF_READING | GTF_WRITING)) !== 0
+    return (this.#word(ref) & (GTF_READING | GTF_WRITING)) !== 0
   }
 
   flags(ref: number): number {
-    return this.#flags[ref] ?? 0
+    return this.#word(ref) & 0xffff
   }
 
   grantee(ref: number): number {
-    return this.#domids[ref] ?? 0
+    return this.#word(ref) >>> 16
   }
 
   frame(ref: number): Frame {
-    return this.#pages[ref] ?? 0
+    return this.#shared[2 * ref + 1] ?? 0
   }
 
   pins(ref: number): number {
-    return (this.#readPins[ref] ?? 0) + (this.#writePins[ref] ?? 0)
+    const active = this.#active[ref] ?? 0
+    return (active & 0xff) + ((active & WRITE_PINS) >>> 8)
   }
 
   /**
@@ -94,41 +100,43 @@ export class GrantTable {
    * stays mappable for as long as it is mapped.
    */
   admits(ref: number, mapper: number, writable: boolean): boolean {
-    if (this.pins(ref) > 0) {
-      if (this.#pinners[ref] !== mapper) return false
-      const count = (writable ? this.#writePins[ref] : this.#readPins[ref]) ?? 0
+    const active = this.#active[ref] ?? 0
+    if ((active & PINS) !== 0) {
+      if (active >>> 16 !== mapper) return false
+      const count = writable ? (active & WRITE_PINS) >>> 8 : active & 0xff
       if (count >= PIN_LIMIT) return false
-      if (!writable || (this.#writePins[ref] ?? 0) > 0) return true
+      if (!writable || (active & WRITE_PINS) !== 0) return true
     }
-    if (!this.isGranted(ref) || this.#domids[ref] !== mapper) return false
-    return !writable || (this.flags(ref) & GTF_READONLY) === 0
+    const word = this.#word(ref)
+    if ((word & GTF_TYPE_MASK) !== GTF_PERMIT_ACCESS || word >>> 16 !== mapper) return false
+    return !writable || (word & GTF_READONLY) === 0
   }
 
   /** Takes a pin that {@link admits} allowed, and shows the guest that the entry is in use. */
   pin(ref: number, mapper: number, writable: boolean): void {
-    this.#pinners[ref] = mapper
-    const pins = writable ? this.#writePins : this.#readPins
-    pins[ref] = (pins[ref] ?? 0) + 1
-    this.#flags[ref] = this.flags(ref) | GTF_READING | (writable ? GTF_WRITING : 0)
+    const pins = (this.#active[ref] ?? 0) & PINS
+    this.#active[ref] = (pins + (writable ? WRITE_PIN : READ_PIN)) | (mapper << 16)
+    this.#shared[2 * ref] = this.#word(ref) | GTF_READING | (writable ? GTF_WRITING : 0)
   }
 
   /** Drops a pin; the bits go with the last writer and the last pin. */
   unpin(ref: number, writable: boolean): void {
-    const pins = writable ? this.#writePins : this.#readPins
-    pins[ref] = (pins[ref] ?? 0) - 1
-    let flags = this.flags(ref)
-    if (this.#writePins[ref] === 0) flags &= ~GTF_WRITING
-    if (this.pins(ref) === 0) flags &= ~GTF_READING
-    this.#flags[ref] = flags
+    const active = (this.#active[ref] ?? 0) - (writable ? WRITE_PIN : READ_PIN)
+    this.#active[ref] = active
+    let word = this.#word(ref)
+    if ((active & WRITE_PINS) === 0) word &= ~GTF_WRITING
+    if ((active & PINS) === 0) word &= ~GTF_READING
+    this.#shared[2 * ref] = word
+  }
+
+  /** The first word of a shared entry: flags and domid. */
+  #word(ref: number): number {
+    return this.#shared[2 * ref] ?? 0
   }
 
   #reserve(size: number): void {
-    this.#flags = widened(this.#flags, new Uint16Array(size))
-    this.#domids = widened(this.#domids, new Uint16Array(size))
-    this.#pages = widened(this.#pages, new Uint32Array(size))
-    this.#readPins = widened(this.#readPins, new Uint8Array(size))
-    this.#writePins = widened(this.#writePins, new Uint8Array(size))
-    this.#pinners = widened(this.#pinners, new Uint16Array(size))
+    this.#shared = widened(this.#shared, new Uint32Array(2 * size))
+    this.#active = widened(this.#active, new Uint32Array(size))
   }
 }
 

@@ -12,6 +12,8 @@ import { type GuestPorts, XenDomain } from './xen-domain.ts'
 export class Hypervisor {
   readonly pages: PageStore
   readonly #domains = new Map<number, XenDomain>()
+  /** The domain that was asked for last: a call about many pages asks for the same each time. */
+  #latest: XenDomain | undefined
 
   constructor(pages: PageStore) {
     this.pages = pages
@@ -19,7 +21,8 @@ export class Hypervisor {
 
   /** A living domain or a zombie. */
   domain(domid: number): XenDomain | undefined {
-    return this.#domains.get(domid)
+    if (this.#latest?.domid !== domid) this.#latest = this.#domains.get(domid)
+    return this.#latest
   }
 
   createDomain(
@@ -30,6 +33,7 @@ export class Hypervisor {
   ): XenDomain {
     const domain = new XenDomain(domid, kind, limits, guest)
     this.#domains.set(domid, domain)
+    this.#latest = domain
     return domain
   }
 
@@ -66,6 +70,8 @@ export class Hypervisor {
   }
 
   #bury(domain: XenDomain): void {
-    if (domain.pinnedPages === 0) this.#domains.delete(domain.domid)
+    if (domain.pinnedPages > 0) return
+    this.#domains.delete(domain.domid)
+    this.#latest = undefined
   }
 }

@@ -5,19 +5,25 @@ import type { HypervisorLimits } from './limits.ts'
 const FREE = 0
 const READ = 1
 const WRITE = 2
+/** Ends the list of free handles. */
+const TAIL = -1
 
 /**
- * The grants that a domain has mapped, by handle. Free handles are a list threaded through the
- * table, last in first out. Source: Xen common/grant_table.c, struct grant_mapping.
+ * The grants that a domain has mapped, by handle: two words each.
+ *
+ *      0       16        32                          64
+ *     +-------+---------+---------------------------+
+ *     |  use  |  domid  |  ref, or next free handle |
+ *     +-------+---------+---------------------------+
+ *
+ * Free handles are a list threaded through the table, last in first out. Source: Xen
+ * common/grant_table.c, struct grant_mapping.
  */
 export class Maptrack {
   readonly #limits: HypervisorLimits
   #frames = 0
-  #domids = new Uint16Array(HANDLES_PER_FRAME)
-  #refs = new Uint32Array(HANDLES_PER_FRAME)
-  #uses = new Uint8Array(HANDLES_PER_FRAME)
-  #next = new Int32Array(HANDLES_PER_FRAME)
-  #firstFree = -1
+  #words = new Int32Array(2 * HANDLES_PER_FRAME)
+  #firstFree = TAIL
   #used = 0
 
   constructor(limits: HypervisorLimits) {
@@ -31,37 +37,36 @@ export class Maptrack {
 
   /** A handle, or -1 when the table may not grow. */
   take(domid: number, ref: number, writable: boolean): number {
-    if (this.#firstFree < 0 && !this.#grow()) return -1
+    if (this.#firstFree === TAIL && !this.#grow()) return -1
     const handle = this.#firstFree
-    this.#firstFree = this.#next[handle] ?? -1
-    this.#domids[handle] = domid
-    this.#refs[handle] = ref
-    this.#uses[handle] = writable ? WRITE : READ
+    this.#firstFree = this.#words[2 * handle + 1] ?? TAIL
+    this.#words[2 * handle] = (writable ? WRITE : READ) | (domid << 16)
+    this.#words[2 * handle + 1] = ref
     this.#used++
     return handle
   }
 
   put(handle: number): void {
-    this.#uses[handle] = FREE
-    this.#next[handle] = this.#firstFree
+    this.#words[2 * handle] = FREE
+    this.#words[2 * handle + 1] = this.#firstFree
     this.#firstFree = handle
     this.#used--
   }
 
   has(handle: number): boolean {
-    return (this.#uses[handle] ?? FREE) !== FREE
+    return this.#word(handle) !== FREE
   }
 
   domid(handle: number): number {
-    return this.#domids[handle] ?? 0
+    return this.#word(handle) >>> 16
   }
 
   ref(handle: number): number {
-    return this.#refs[handle] ?? 0
+    return this.#words[2 * handle + 1] ?? 0
   }
 
   isWritable(handle: number): boolean {
-    return this.#uses[handle] === WRITE
+    return (this.#word(handle) & 0xffff) === WRITE
   }
 
   /** Handles in use, lowest first. */
@@ -75,17 +80,16 @@ export class Maptrack {
     const first = this.#frames * HANDLES_PER_FRAME
     this.#frames++
     const end = this.#frames * HANDLES_PER_FRAME
-    if (end > this.#uses.length) this.#reserve(this.#uses.length * 2)
-    for (let handle = first; handle < end - 1; handle++) this.#next[handle] = handle + 1
-    this.#next[end - 1] = this.#firstFree
+    if (2 * end > this.#words.length) {
+      this.#words = widened(this.#words, new Int32Array(2 * this.#words.length))
+    }
+    for (let handle = first; handle < end - 1; handle++) this.#words[2 * handle + 1] = handle + 1
+    this.#words[2 * end - 1] = this.#firstFree
     this.#firstFree = first
     return true
   }
 
-  #reserve(size: number): void {
-    this.#domids = widened(this.#domids, new Uint16Array(size))
-    this.#refs = widened(this.#refs, new Uint32Array(size))
-    this.#uses = widened(this.#uses, new Uint8Array(size))
-    this.#next = widened(this.#next, new Int32Array(size))
+  #word(handle: number): number {
+    return this.#words[2 * handle] ?? FREE
   }
 }

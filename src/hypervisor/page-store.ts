@@ -1,3 +1,5 @@
+import type { ErrorFacts } from '../base/errors.ts'
+
 /** Number of a machine page in a {@link PageStore}: what a grant entry's frame names. */
 export type Frame = number
 
@@ -8,11 +10,11 @@ export type Frame = number
  */
 export interface PageStore {
   /**
-   * `count` zeroed pages that domain `granter` shares with domain `grantee`; undefined when there
-   * is no more memory. Who will map them with which right is said here since a host keeps pages of
-   * different readers apart (docs/security.md).
+   * `count` zeroed pages that domain `granter` shares with domain `grantee`; what is known about
+   * it when there is no more memory. Who will map them with which right is said here since a host
+   * keeps pages of different readers apart (docs/security.md).
    */
-  allocate(count: number, placement: PagePlacement): Frame[] | undefined
+  allocate(count: number, placement: PagePlacement): Frame[] | ErrorFacts
   /** The page may be given to another; only called when nothing maps it. */
   free(frame: Frame): void
   /** Zeroes one byte: CLEAR_BYTE of an unmap notification. */

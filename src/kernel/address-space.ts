@@ -1,6 +1,7 @@
 import { ERRNO } from '../abi/errno.ts'
 import { PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
+import type { DomainUsage } from './limits.ts'
 import type { OpenFile } from './open-file.ts'
 import { OrderedSpans } from './ordered-spans.ts'
 import { Vma } from './vma.ts'
@@ -13,10 +14,12 @@ import { Vma } from './vma.ts'
 export class AddressSpace {
   readonly #vmas = new OrderedSpans<Vma>()
   readonly #dropped: (file: OpenFile) => void
+  readonly #usage: Pick<DomainUsage, 'mappings'>
 
   /** `dropped` hears of each file when a mapping was its last reference. */
-  constructor(dropped: (file: OpenFile) => void) {
+  constructor(dropped: (file: OpenFile) => void, usage: Pick<DomainUsage, 'mappings'>) {
     this.#dropped = dropped
+    this.#usage = usage
   }
 
   get size(): number {
@@ -39,10 +42,18 @@ export class AddressSpace {
     return below && below.end > address ? below : undefined
   }
 
+  /** How many VMAs a change of this range cuts in two at its edges: so many there are more. */
+  cuts(start: number, end: number): number {
+    const first = this.at(start)
+    const last = this.at(end)
+    return (first && first.start < start ? 1 : 0) + (last && last.start < end ? 1 : 0)
+  }
+
   /** Puts a VMA into a range that is free. */
   insert(vma: Vma): void {
     vma.file?.hold()
     this.#vmas.insert(vma)
+    this.#usage.mappings++
   }
 
   /** Removes whatever lies in the range, splitting at its edges. */
@@ -110,6 +121,7 @@ export class AddressSpace {
 
   #close(vma: Vma): void {
     this.#vmas.remove(vma)
+    this.#usage.mappings--
     vma.backing?.closed()
     if (vma.file?.drop()) this.#dropped(vma.file)
   }

@@ -1,11 +1,8 @@
-import { ERRNO } from '../abi/errno.ts'
 import { NumberPool } from '../hypervisor/number-pool.ts'
 import type { OpenFile } from './open-file.ts'
 
 /** Standard input, output and error are taken. */
 const FIRST_DESCRIPTOR = 3
-/** The usual hard limit of RLIMIT_NOFILE under systemd. */
-const DESCRIPTORS_MAX = 524288
 
 /** The descriptor table of a process: the lowest free number is used. */
 export class Descriptors {
@@ -16,9 +13,13 @@ export class Descriptors {
     return this.#files.get(fd)
   }
 
-  /** A new descriptor of `file`, or -EMFILE. */
+  /** Descriptors in use. */
+  get size(): number {
+    return this.#files.size
+  }
+
+  /** A new descriptor of `file`. */
   add(file: OpenFile): number {
-    if (this.#numbers.peek() >= DESCRIPTORS_MAX) return -ERRNO.EMFILE
     const fd = this.#numbers.take()
     this.#files.set(fd, file)
     file.hold()

@@ -2,29 +2,21 @@ import { VIRQ_DEBUG, VIRQ_TIMER } from '../abi/event-channel.ts'
 import type { Clock } from '../base/clock.ts'
 import { allocUnbound, bindVirq } from '../hypervisor/channel-calls.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
-import type { HypervisorLimits } from '../hypervisor/limits.ts'
 import type { GuestPorts, XenDomain } from '../hypervisor/xen-domain.ts'
 import { GntdevFile } from './gntdev.ts'
 import { GrantRefs } from './grant-refs.ts'
 import { Grefs } from './grefs.ts'
+import type { DomainLimits, DomainUsage } from './limits.ts'
 import type { Machine } from './machine.ts'
 import type { OpenFile } from './open-file.ts'
 import { PortBindings } from './port-bindings.ts'
 import { Process } from './process.ts'
-import { type KernelProfile, PROFILES, type ProfileName } from './profiles.ts'
-
-/** What a person may limit: module parameters of the kernel, and what the toolstack sets. */
-export interface DomainLimits extends HypervisorLimits {
-  /** Pages that gntalloc has granted, over all descriptors of the domain. */
-  'gntalloc.limit': number
-  /** Pages of one MAP_GRANT_REF. */
-  'gntdev.limit': number
-}
+import type { KernelProfile } from './profiles.ts'
 
 export interface DomainFields {
   readonly domid: number
   readonly kind: 'pv' | 'hvm'
-  readonly profile: ProfileName
+  readonly profile: KernelProfile
   readonly limits: DomainLimits
 }
 
@@ -36,6 +28,7 @@ export class Domain implements GuestPorts {
   readonly profile: KernelProfile
   /** May be changed at any time, as through /sys/module. */
   readonly limits: DomainLimits
+  readonly usage: DomainUsage = { maps: 0, mapPages: 0, mappings: 0 }
   readonly hypervisor: Hypervisor
   /** The domain as the hypervisor knows it. */
   readonly xen: XenDomain
@@ -50,11 +43,11 @@ export class Domain implements GuestPorts {
     this.hypervisor = hypervisor
     this.domid = fields.domid
     this.kind = fields.kind
-    this.profile = PROFILES[fields.profile]
+    this.profile = fields.profile
     this.limits = fields.limits
     this.xen = hypervisor.createDomain(fields.domid, fields.kind, fields.limits, this)
     this.ports = new PortBindings(hypervisor, this.xen)
-    this.grantRefs = new GrantRefs(hypervisor, this.xen, clock)
+    this.grantRefs = new GrantRefs(hypervisor, this.xen, clock, this.profile)
     this.grefs = new Grefs(this)
     this.#bindBootPorts()
   }
@@ -128,6 +121,8 @@ export class Domain implements GuestPorts {
       yield `${name}: ref ${ref} granted to ${this.xen.grants.grantee(ref)} by pid ${pid}`
     }
     for (const ref of this.grantRefs.deferred) {
+      // Once nobody maps it, it is the kernel's to find.
+      if (this.xen.grants.pins(ref) === 0) continue
       yield `${name}: ref ${ref} ended, but domain ${this.xen.grants.grantee(ref)} still maps it`
     }
     for (const file of this.#files) {

@@ -1,3 +1,5 @@
+import type { ErrorFacts } from '../base/errors.ts'
+
 /** What a port is bound to, as its driver was told. */
 export type PortPeer =
   /** Waits for domain `domid` to bind it. */
@@ -14,8 +16,8 @@ export type PortPeer =
  * and this tells it through shared memory and a pipe.
  */
 export interface EventQueue {
-  /** The descriptor bound `port`: enabled, idle. */
-  bound(port: number, peer: PortPeer): void
+  /** The descriptor bound `port`: enabled, idle. Facts when there is no room for it. */
+  bound(port: number, peer: PortPeer): ErrorFacts | undefined
   /** The peer of an unbound port bound to it. */
   connected(port: number, peerDomid: number, peerPort: number): void
   /** The peer closed its end: the port is unbound again, reserved for the same domain. */

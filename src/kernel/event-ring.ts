@@ -1,8 +1,11 @@
 import { ERRNO } from '../abi/errno.ts'
 import { EVTCHN_IO_MAX, PORT_SIZE } from '../abi/evtchn.ts'
+import type { KernelRules } from './profiles.ts'
 
 /** Entries at the first bind; doubled whenever more ports are bound than there are entries. */
-export const RING_ENTRIES_FIRST = 64
+const RING_ENTRIES_FIRST = 64
+/** A page of entries, where the ring does not grow. */
+const RING_ENTRIES_FIXED = 1024
 
 /**
  * The two bits of a port: MASKED from its delivery until it is written back, PENDING when it was
@@ -62,14 +65,17 @@ interface BoundPort {
  */
 export class EventRing {
   readonly #ports = new Map<number, BoundPort>()
-  #ring = new Uint32Array(0)
+  readonly #grows: boolean
+  #ring: Uint32Array
   #prod = 0
   #cons = 0
   #overflow = false
   readonly #wake: () => void
 
   /** `wake` is called when the ring turns from empty to readable, or overflows. */
-  constructor(wake: () => void) {
+  constructor({ ringGrows }: Pick<KernelRules, 'ringGrows'>, wake: () => void) {
+    this.#grows = ringGrows
+    this.#ring = new Uint32Array(ringGrows ? 0 : RING_ENTRIES_FIXED)
     this.#wake = wake
   }
 
@@ -85,10 +91,10 @@ export class EventRing {
     return this.#ports.has(port)
   }
 
-  /** Takes a port in, enabled. The ring grows with the ports and keeps what is in it. */
+  /** Takes a port in, enabled. A ring that grows keeps what is in it. */
   bind(port: number, bits: PortBits): void {
     this.#ports.set(port, { bits, enabled: true })
-    if (this.#ports.size > this.#ring.length) this.#grow()
+    if (this.#grows && this.#ports.size > this.#ring.length) this.#grow()
   }
 
   /** Lets a port go; entries of it that are already in the ring stay (case 215). */

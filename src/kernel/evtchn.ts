@@ -1,11 +1,18 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { DOMID_FIRST_RESERVED } from '../abi/domid.ts'
 import { ERRNO } from '../abi/errno.ts'
+import { FIFO_PORTS_MAX } from '../abi/event-channel.ts'
 import * as abi from '../abi/evtchn.ts'
-import { allocUnbound, bindInterdomain, bindVirq } from '../hypervisor/channel-calls.ts'
+import {
+  allocUnbound,
+  bindInterdomain,
+  bindVirq,
+  closeChannel,
+} from '../hypervisor/channel-calls.ts'
 import type { Address, Readiness, Result } from '../platform.ts'
 import type { EventQueue, PortPeer } from './event-queue.ts'
 import type { EventRing } from './event-ring.ts'
+import { limitFacts } from './limits.ts'
 import { LocalEventQueue } from './local-event-queue.ts'
 import { OpenFile } from './open-file.ts'
 import type { Process } from './process.ts'
@@ -27,7 +34,7 @@ export class EvtchnFile extends OpenFile {
     eventQueue: ((file: EvtchnFile) => EventQueue) | undefined,
   ) {
     super(opener, id, options)
-    this.#queue = eventQueue ? eventQueue(this) : new LocalEventQueue()
+    this.#queue = eventQueue?.(this) ?? new LocalEventQueue(this.domain.profile)
   }
 
   get domid(): number {
@@ -122,7 +129,8 @@ export class EvtchnFile extends OpenFile {
     const port = bindInterdomain(hypervisor, xen, remoteDomid & DOMID_MASK, remotePort)
     if (port < 0) return this.#refuseBind(port, remoteDomid & DOMID_MASK, remotePort)
     const domid = xen.channels.peerDomid(port)
-    this.#takeIn(port, { kind: 'interdomain', domid, port: remotePort })
+    const taken = this.#takeIn(port, { kind: 'interdomain', domid, port: remotePort })
+    if (taken < 0) return taken
     hypervisor.domain(domid)?.guest.connected(remotePort, this.domid, port)
     // Xen marks the binding side pending: its first event comes without a NOTIFY (case 187).
     this.#queue.raise(port)
@@ -157,6 +165,7 @@ export class EvtchnFile extends OpenFile {
   }
 
   #restrict(argument: Address, memory: UserMemory): Result {
+    if (!this.domain.profile.hasRestrictDomid) return -ERRNO.ENOSYS
     if (this.#restrictedTo !== undefined) return this.#refuseRestricted()
     const bytes = memory.read(argument, 2)
     if (!bytes) return -ERRNO.EFAULT
@@ -171,17 +180,24 @@ export class EvtchnFile extends OpenFile {
     const port = this.#word(argument, memory)
     if (port === undefined) return -ERRNO.EFAULT
     if (this.#ports.has(port)) return this.refuse(ERRNO.EISCONN, { port })
+    // Beyond what the FIFO ABI can name there is no interrupt for it (bind_evtchn_to_irq_chip).
+    if (port >= FIFO_PORTS_MAX) return this.refuse(ERRNO.ENOMEM, { port })
     // The port itself is not verified, yet a second handler of one interrupt is not shared:
     // request_irq refuses it. Not seen on real Xen.
     if (this.domain.ports.has(port)) return this.refuse(ERRNO.EBUSY, { port })
-    this.#takeIn(port, { kind: 'static' })
-    return 0
+    return Math.min(0, this.#takeIn(port, { kind: 'static' }))
   }
 
-  #takeIn(port: number, peer: PortPeer): number {
+  /** The port, or -ENOMEM: then it is closed again, as by a kernel without a free interrupt. */
+  #takeIn(port: number, peer: PortPeer): Result {
+    const refusal = this.#queue.bound(port, peer)
+    if (refusal) {
+      const { hypervisor, xen } = this.domain
+      if (peer.kind !== 'static') closeChannel(hypervisor, xen, port)
+      return this.refuse(ERRNO.ENOMEM, refusal)
+    }
     this.#ports.add(port)
     this.domain.ports.bind(port, this.#queue, peer.kind === 'static')
-    this.#queue.bound(port, peer)
     return port
   }
 
@@ -200,13 +216,8 @@ export class EvtchnFile extends OpenFile {
 
   #refuseBind(result: Result, domid?: number, port?: number): Result {
     if (result === -ERRNO.ENOSPC) {
-      return this.refuse(ERRNO.ENOSPC, {
-        limit: 'highest port',
-        limitValue: this.domain.limits.maxEventChannels,
-        limitUnit: `in domain ${this.domain.domid}`,
-        knob: 'maxEventChannels',
-        fix: 'raise max_event_channels of the domain',
-      })
+      const used = this.domain.xen.channels.used
+      return this.refuse(ERRNO.ENOSPC, limitFacts(this.domain, 'maxEventChannels', used, 1))
     }
     return this.refuse(-result, {
       ...(domid === undefined ? {} : { domid }),

@@ -11,15 +11,17 @@ export class GntallocMapping implements PageBacking {
   readonly device: DeviceName = 'gntalloc'
   /** The owner may always write, whatever the grant says (case 30). */
   readonly isWritable = true
-  readonly isInherited = true
+  readonly isInherited: boolean
   readonly #domain: Domain
   readonly #refs: readonly number[]
   #pieces = 1
 
   constructor(domain: Domain, refs: readonly number[]) {
     this.#domain = domain
+    this.isInherited = domain.profile.inheritsMappings
     this.#refs = refs
-    for (const ref of refs) domain.grefs.hold(ref)
+    const { grefs } = domain
+    for (const ref of refs) grefs.hold(ref)
   }
 
   frame(page: number): Frame {
@@ -38,6 +40,12 @@ export class GntallocMapping implements PageBacking {
   closed(): void {
     this.#pieces--
     if (this.#pieces > 0) return
-    for (const ref of this.#refs) this.#domain.grefs.drop(ref)
+    const { grefs, profile } = this.#domain
+    // The driver of 2011 remembers the first page of a mapping alone.
+    const released = profile.releasesEveryPage ? this.#refs.length : 1
+    for (const [i, ref] of this.#refs.entries()) {
+      if (i < released) grefs.drop(ref)
+      else grefs.lose(ref)
+    }
   }
 }

@@ -1,16 +1,20 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import * as abi from '../abi/gntalloc.ts'
+import { ENTRIES_PER_FRAME } from '../abi/grant-table.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
 import type { Address, Result } from '../platform.ts'
 import { GntallocMapping } from './gntalloc-mapping.ts'
+import { limitFacts } from './limits.ts'
 import { type MapRequest, OpenFile } from './open-file.ts'
 import { PageRefs } from './page-refs.ts'
 import type { Process } from './process.ts'
 import { holdPort, isKnownAction } from './unmap-notify.ts'
 import type { UserMemory } from './user-memory.ts'
 import type { PageBacking } from './vma.ts'
+
+/** kmalloc gives at most 4 MiB: the room for so many refs. */
+const REFS_AT_ONCE_MAX = 2 ** 20
 
 /**
  * An open /dev/xen/gntalloc. Source: drivers/xen/gntalloc.c; section 2.2. Two defects of the driver
@@ -22,6 +26,7 @@ export class GntallocFile extends OpenFile {
   readonly #pages = new PageRefs()
   /** The page index that the next ALLOC answers; never goes back (case 16). */
   #counter = 0
+  #latest: { index: number; refs: readonly number[] } = { index: 0, refs: [] }
 
   override ioctl(number: number, argument: Address, memory: UserMemory, caller: Process): Result {
     switch (number) {
@@ -32,28 +37,21 @@ export class GntallocFile extends OpenFile {
       case abi.GNTALLOC_SET_UNMAP_NOTIFY:
         return this.#setNotify(argument, memory)
       default:
-        return -ERRNO.ENOTTY
+        return -ERRNO[this.domain.profile.unknownIoctl]
     }
   }
 
   override mmap(request: MapRequest): PageBacking | Result {
     if (!request.isShared) return -ERRNO.EINVAL
     const { firstPage, count } = request
-    if (!this.#pages.hasRun(firstPage, count)) {
-      return this.refuse(ERRNO.ENOENT, { index: firstPage * PAGE_SIZE, count })
-    }
-    const refs: number[] = []
-    for (let i = 0; i < count; i++) refs.push(this.#pages.get(firstPage + i))
+    const refs = this.#pages.run(firstPage, count)
+    if (!refs) return this.refuse(ERRNO.ENOENT, { index: firstPage * PAGE_SIZE, count })
     return new GntallocMapping(this.domain, refs)
   }
 
-  /** The pages of a run that is allocated. */
-  framesAt(index: number, count: number): Frame[] {
-    const first = index / PAGE_SIZE
-    const { grants } = this.domain.xen
-    const frames: Frame[] = []
-    for (let i = 0; i < count; i++) frames.push(grants.frame(this.#pages.get(first + i)))
-    return frames
+  /** What the last successful ALLOC made: its index in bytes, and the refs of its pages. */
+  get latest(): { readonly index: number; readonly refs: readonly number[] } {
+    return this.#latest
   }
 
   override release(): void {
@@ -64,25 +62,23 @@ export class GntallocFile extends OpenFile {
     const fixed = memory.read(argument, abi.ALLOC_GREF_SIZE)
     if (!fixed) return -ERRNO.EFAULT
     const wanted = abi.decodeAllocGref(fixed)
-    const { grefs, limits } = this.domain
+    const { grefs, limits, profile } = this.domain
     const limit = limits['gntalloc.limit']
+    if (!profile.checksCountFirst && wanted.count > REFS_AT_ONCE_MAX) {
+      return this.refuse(ERRNO.ENOMEM, { wanted: wanted.count })
+    }
+    grefs.cleanUp()
     if (grefs.pagesInUse + wanted.count > limit) {
-      return this.refuse(ERRNO.ENOSPC, {
-        limit: 'gntalloc limit',
-        limitValue: limit,
-        limitUnit: `pages in domain ${this.domain.domid}`,
-        knob: 'gntalloc.limit',
-        used: grefs.pagesInUse,
-        wanted: wanted.count,
-        fix: `raise gntalloc.limit of domain ${this.domain.domid}`,
-      })
+      const facts = limitFacts(this.domain, 'gntalloc.limit', grefs.pagesInUse, wanted.count)
+      return this.refuse(ERRNO.ENOSPC, facts)
     }
     const first = this.#counter
     // Consumed even when a page cannot be had (step 6 and 7).
     this.#counter += wanted.count
     const refs = wanted.count === 0 ? [] : this.#grantPages(wanted, caller)
     if (typeof refs === 'number') return refs
-    for (let i = 0; i < refs.length; i++) this.#pages.set(first + i, refs[i] as number)
+    this.#pages.set(first, refs)
+    this.#latest = { index: first * PAGE_SIZE, refs }
     abi.writeAllocGrefIndex(fixed, first * PAGE_SIZE)
     // The grants stay when the answer cannot be stored (case 27).
     if (!memory.write(argument, fixed)) return -ERRNO.EFAULT
@@ -94,6 +90,8 @@ export class GntallocFile extends OpenFile {
   /** Pages and a grant for each, all or nothing. */
   #grantPages(wanted: abi.AllocGref, caller: Process): number[] | Result {
     const { domain } = this
+    const { grefs, grantRefs } = domain
+    const { grants } = domain.xen
     const writable = (wanted.flags & abi.GNTALLOC_FLAG_WRITABLE) !== 0
     const frames = domain.hypervisor.pages.allocate(wanted.count, {
       granter: domain.domid,
@@ -101,17 +99,16 @@ export class GntallocFile extends OpenFile {
       writable,
       process: caller,
     })
-    if (!frames) return this.refuse(ERRNO.ENOMEM, { wanted: wanted.count })
+    if (!Array.isArray(frames)) return this.refuse(ERRNO.ENOMEM, frames)
     const refs: number[] = []
     for (const frame of frames) {
-      const ref = domain.grantRefs.take()
+      const ref = grantRefs.take()
       if (ref === 0) {
         this.#undo(refs, frames)
         return this.#refuseTable(wanted.count)
       }
-      domain.xen.grants.grant(ref, wanted.domid, frame, !writable)
-      domain.grefs.add(ref, caller.pid)
-      domain.grefs.pagesInUse++
+      grants.grant(ref, wanted.domid, frame, !writable)
+      grefs.add(ref, caller.pid)
       refs.push(ref)
     }
     return refs
@@ -122,15 +119,10 @@ export class GntallocFile extends OpenFile {
     for (const frame of frames.slice(refs.length)) this.domain.hypervisor.pages.free(frame)
   }
 
-  #refuseTable(wanted: number): Result {
-    return this.refuse(ERRNO.ENOSPC, {
-      limit: 'grant table of',
-      limitValue: this.domain.limits.maxGrantFrames,
-      limitUnit: `frames of 512 refs in domain ${this.domain.domid}`,
-      knob: 'maxGrantFrames',
-      wanted,
-      fix: 'raise max_grant_frames of the domain',
-    })
+  #refuseTable(count: number): Result {
+    const used = this.domain.xen.grants.size / ENTRIES_PER_FRAME
+    const wanted = Math.ceil(count / ENTRIES_PER_FRAME)
+    return this.refuse(ERRNO.ENOSPC, limitFacts(this.domain, 'maxGrantFrames', used, wanted))
   }
 
   #dealloc(argument: Address, memory: UserMemory): Result {
@@ -138,13 +130,16 @@ export class GntallocFile extends OpenFile {
     if (!fixed) return -ERRNO.EFAULT
     const { index, count } = abi.decodeDeallocGref(fixed)
     const first = index / PAGE_SIZE
-    const isRun = Number.isInteger(first) && count > 0 && this.#pages.hasRun(first, count)
-    if (!isRun) return this.refuse(ERRNO.EINVAL, { index, count })
-    for (let page = first; page < first + count; page++) {
-      const ref = this.#pages.get(page)
-      this.#pages.remove(page)
-      this.domain.grefs.drop(ref)
+    const { grefs } = this.domain
+    const isRun = Number.isInteger(first) && count > 0
+    const refs = isRun ? this.#pages.run(first, count) : undefined
+    if (!refs) {
+      grefs.cleanUp()
+      return this.refuse(ERRNO.EINVAL, { index, count })
     }
+    this.#pages.remove(first, count)
+    for (const ref of refs) grefs.drop(ref)
+    grefs.cleanUp()
     return 0
   }
 
@@ -157,7 +152,7 @@ export class GntallocFile extends OpenFile {
     if (ref === 0) return this.refuse(ERRNO.ENOENT, { index })
     if (!isKnownAction(action)) return this.refuse(ERRNO.EINVAL, { index })
     // The new port is held before the old one goes: renewing with the same port is safe.
-    if (!holdPort(this.domain.ports, action, port)) return this.refuse(ERRNO.EINVAL, { port })
+    if (!holdPort(this.domain, action, port)) return this.refuse(ERRNO.EINVAL, { port })
     this.domain.grefs.setNotify(ref, action, index % PAGE_SIZE, port)
     return 0
   }

@@ -2,17 +2,28 @@ import type { DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import { decodeUnmapNotify, UNMAP_NOTIFY_SIZE } from '../abi/gntalloc.ts'
 import * as abi from '../abi/gntdev.ts'
+import { GNTST, HANDLES_PER_FRAME } from '../abi/grant-table.ts'
 import { PAGE_SHIFT, PAGE_SIZE } from '../abi/page.ts'
+import type { ErrorFacts } from '../base/errors.ts'
 import type { Address, Result } from '../platform.ts'
 import { grantCopy } from './gntdev-copy.ts'
 import { GrantMap } from './grant-map.ts'
 import { IndexSpace } from './index-space.ts'
+import { limitFacts } from './limits.ts'
 import { type MapRequest, OpenFile } from './open-file.ts'
 import { OrderedSpans } from './ordered-spans.ts'
 import type { Process } from './process.ts'
 import { clearsByte, holdPort, isKnownAction, releasePort } from './unmap-notify.ts'
 import type { UserMemory } from './user-memory.ts'
 import type { PageBacking } from './vma.ts'
+
+/**
+ * Xen would take the page away from the gntalloc mapping for good, and the kernel die of that
+ * (section 3). As on real Xen, it does not come to it.
+ */
+const SELF_GRANT =
+  'interdom refused: in an HVM domain a grant of its own takes the page away from gntalloc for ' +
+  'good. Use the gntalloc mapping itself, GRANT_COPY, or a second domain'
 
 /** An open /dev/xen/gntdev. Source: drivers/xen/gntdev.c; section 2.4. */
 export class GntdevFile extends OpenFile {
@@ -40,11 +51,11 @@ export class GntdevFile extends OpenFile {
       case abi.GNTDEV_SET_UNMAP_NOTIFY:
         return this.#setNotify(argument, memory)
       case abi.GNTDEV_GRANT_COPY:
-        return grantCopy(caller, argument, memory)
-      default:
-        // SET_MAX_GRANTS too (case 5), and the dma-buf calls of a kernel built without (case 282).
-        return -ERRNO.ENOTTY
+        if (this.domain.profile.hasGrantCopy) return grantCopy(caller, argument, memory)
+        break
     }
+    // SET_MAX_GRANTS too (case 5), and the dma-buf calls of a kernel built without (case 282).
+    return -ERRNO[this.domain.profile.unknownIoctl]
   }
 
   override mmap(request: MapRequest): PageBacking | Result {
@@ -52,14 +63,30 @@ export class GntdevFile extends OpenFile {
     const { firstPage, count } = request
     const map = this.#find(firstPage, count)
     if (!map) return this.refuse(ERRNO.EINVAL, { index: firstPage * PAGE_SIZE, count })
-    if (!map.use(request.isWritable)) {
+    const { kind, profile, domid } = this.domain
+    if (kind === 'hvm' && map.names(domid)) {
+      return this.refuse(ERRNO.EINVAL, { domid, index: firstPage * PAGE_SIZE, fix: SELF_GRANT })
+    }
+    // Notifiers of 2011 watch the memory of the opener alone.
+    const isWatched = kind === 'hvm' || profile.mapsForAnyProcess || request.process === this.opener
+    if (!isWatched || !map.use(request.isWritable)) {
       return this.refuse(ERRNO.EINVAL, {
         index: firstPage * PAGE_SIZE,
-        fix: 'an index can be mapped once; ask for a new one with MAP_GRANT_REF',
+        fix: 'ask for a new index with MAP_GRANT_REF: this one was mapped before',
       })
     }
     const refusal = map.map()
-    return refusal ? this.refuse(ERRNO.EINVAL, { ...refusal }) : map
+    if (!refusal) return map
+    const isFull = refusal.gntst === GNTST.no_space
+    return this.refuse(ERRNO.EINVAL, { ...refusal, ...(isFull && this.#fullMaptrack(count)) })
+  }
+
+  /** Each page takes a handle, a pv one two; what failed has given its own back by now. */
+  #fullMaptrack(count: number): ErrorFacts {
+    const { kind, xen } = this.domain
+    const used = Math.ceil(xen.maptrack.used / HANDLES_PER_FRAME)
+    const wanted = Math.ceil((count * (kind === 'pv' ? 2 : 1)) / HANDLES_PER_FRAME)
+    return limitFacts(this.domain, 'maxMaptrackFrames', used, wanted)
   }
 
   override release(): void {
@@ -70,26 +97,42 @@ export class GntdevFile extends OpenFile {
     const fixed = memory.read(argument, abi.MAP_GRANT_REF_SIZE)
     if (!fixed) return -ERRNO.EFAULT
     const count = abi.decodeMapGrantRefCount(fixed)
-    const limit = this.domain.limits['gntdev.limit']
-    if (count === 0 || count > limit) {
-      return this.refuse(ERRNO.EINVAL, {
-        limit: 'gntdev limit',
-        limitValue: limit,
-        limitUnit: `pages a call in domain ${this.domain.domid}`,
-        knob: 'gntdev.limit',
-        wanted: count,
-        fix: 'map in several calls, or raise gntdev.limit',
-      })
-    }
+    if (count === 0) return -ERRNO.EINVAL
+    const refusal = this.#refuseCount(count)
+    if (refusal) return refusal
     const elements = memory.read(argument + abi.MAP_GRANT_REF_ELEMENTS, count * abi.GRANT_REF_SIZE)
-    if (!elements) return -ERRNO.EFAULT
+    const { profile } = this.domain
+    if (!elements) return -ERRNO[profile.badElements]
     const start = this.#indexes.take(count)
     const map = new GrantMap(this.domain, start, abi.decodeGrantRefs(elements))
     this.#maps.insert(map)
     abi.writeMapGrantRefIndex(fixed, byteIndex(start))
     if (memory.write(argument, fixed)) return 0
-    this.#withdraw(map)
+    if (profile.withdrawsUnreadMaps) this.#withdraw(map)
     return -ERRNO.EFAULT
+  }
+
+  /** The answer to a map of too many pages, if they are too many. */
+  #refuseCount(wanted: number): Result | undefined {
+    const { limits, profile, usage } = this.domain
+    const { maps, mapPages } = usage
+    const limit = limits['gntdev.limit']
+    if (profile.limitsEachMap && wanted > limit) {
+      const facts = limitFacts(this.domain, 'gntdev.limit', undefined, wanted)
+      return this.refuse(ERRNO.EINVAL, facts)
+    }
+    if (!profile.limitsEachMap && mapPages + wanted > limit) {
+      const facts = limitFacts(this.domain, 'gntdev.limit', mapPages, wanted)
+      return this.refuse(ERRNO.ENOMEM, {
+        ...facts,
+        limitUnit: `pages in domain ${this.domain.domid}`,
+      })
+    }
+    if (maps >= limits.maxMaps) {
+      return this.refuse(ERRNO.ENOMEM, limitFacts(this.domain, 'maxMaps', maps, 1))
+    }
+    if (mapPages + wanted <= limits.maxMapPages) return undefined
+    return this.refuse(ERRNO.ENOMEM, limitFacts(this.domain, 'maxMapPages', mapPages, wanted))
   }
 
   #unmap(argument: Address, memory: UserMemory): Result {
@@ -117,18 +160,17 @@ export class GntdevFile extends OpenFile {
     const fixed = memory.read(argument, UNMAP_NOTIFY_SIZE)
     if (!fixed) return -ERRNO.EFAULT
     const { index, action, port } = decodeUnmapNotify(fixed)
-    const { ports } = this.domain
     if (!isKnownAction(action)) return this.refuse(ERRNO.EINVAL, { index })
     // The port comes before the map (case 152).
-    if (!holdPort(ports, action, port)) return this.refuse(ERRNO.EINVAL, { port })
+    if (!holdPort(this.domain, action, port)) return this.refuse(ERRNO.EINVAL, { port })
     const page = Math.floor(index / PAGE_SIZE)
     const map = this.#maps.atOrBelow(page)
     if (!map || page >= map.start + map.count) {
-      releasePort(ports, action, port)
+      releasePort(this.domain, action, port)
       return this.refuse(ERRNO.ENOENT, { index })
     }
     if (clearsByte(action) && map.isReadonly) {
-      releasePort(ports, action, port)
+      releasePort(this.domain, action, port)
       return this.refuse(ERRNO.EINVAL, { index, fix: 'the mapping is read-only' })
     }
     map.setNotify(action, index - map.start * PAGE_SIZE, port)

@@ -1,5 +1,5 @@
 import type { DeviceName } from '../abi/devices.ts'
-import { UNMAP_NOTIFY_CLEAR_BYTE } from '../abi/gntalloc.ts'
+import { UNMAP_NOTIFY_CLEAR_BYTE, UNMAP_NOTIFY_SEND_EVENT } from '../abi/gntalloc.ts'
 import {
   GNTMAP_APPLICATION_MAP,
   GNTMAP_CONTAINS_PTE,
@@ -16,6 +16,11 @@ import { NO_FRAME, type PageBacking } from './vma.ts'
 
 const DOMID_MASK = 0xffff
 const NO_HANDLE = -1
+/** Words of a page in {@link GrantMap}: the user's handle, the kernel's, and the frame. */
+const WORDS = 3
+const KERNEL_HANDLE = 1
+const FRAME = 2
+const NO_PAGES = new Int32Array(0)
 /** The page table entry of the user, which only PV maps by itself. */
 const USER_PTE = GNTMAP_HOST_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE
 
@@ -45,12 +50,12 @@ export class GrantMap implements PageBacking {
   readonly #domain: Domain
   readonly #isPv: boolean
   #users = 1
+  /** Pieces of its mappings. */
+  #pieces = 0
   #isUsed = false
   #isReadonly = false
-  /** Handle of the user's mapping of each page; PV holds the kernel's besides. */
-  #handles: number[] = []
-  #kernelHandles: number[] = []
-  #frames: Frame[] = []
+  /** By page, once mapped: its handle, of PV's kernel another, its frame; -1 for none of these. */
+  #pages: Int32Array = NO_PAGES
   #liveGrants = 0
   #action = 0
   #offset = 0
@@ -62,6 +67,8 @@ export class GrantMap implements PageBacking {
     this.start = start
     this.count = elements.length / 2
     this.#elements = elements
+    domain.usage.maps++
+    domain.usage.mapPages += this.count
   }
 
   get isWritable(): boolean {
@@ -70,7 +77,7 @@ export class GrantMap implements PageBacking {
 
   /** PV sets VM_DONTCOPY: a page table entry of a grant cannot be copied (case 127). */
   get isInherited(): boolean {
-    return !this.#isPv
+    return !this.#isPv && this.#domain.profile.inheritsMappings
   }
 
   /** Whether the map was mapped without PROT_WRITE. */
@@ -88,20 +95,34 @@ export class GrantMap implements PageBacking {
     return { domid, ref: this.#elements[2 * page + 1] ?? 0 }
   }
 
+  /** Whether any of the grants is of domain `domid`. */
+  names(domid: number): boolean {
+    for (let page = 0; page < this.count; page++) {
+      if (this.grant(page).domid === domid) return true
+    }
+    return false
+  }
+
   frame(page: number): Frame {
-    return this.#frames[page] ?? NO_FRAME
+    return this.#pages[WORDS * page + FRAME] ?? NO_FRAME
   }
 
   isForeign(page: number): boolean {
     return this.grant(page).domid !== this.#domain.domid
   }
 
-  /** Marks the map as mmapped: false when it was before, which spends it for ever (case 106). */
+  /**
+   * Marks the map as mmapped: false when it was before, which spends it for ever (case 106). Before
+   * that was so, PV wanted the mapping before to be gone, and what the first one was for stayed.
+   */
   use(writable: boolean): boolean {
-    if (this.#isUsed) return false
+    if (this.#isUsed) {
+      if (this.#domain.profile.mapsOnce) return false
+      if (this.#isPv && this.#pieces > 0) return false
+      if (writable && this.#isReadonly) return false
+    } else this.#isReadonly = !writable
     this.#isUsed = true
-    this.#isReadonly = !writable
-    this.#users++
+    this.opened()
     return true
   }
 
@@ -110,7 +131,10 @@ export class GrantMap implements PageBacking {
    * once, an HVM one leaves them until users 0 (section 2.4; cases 120, 290).
    */
   map(): MapRefusal | undefined {
+    // Only HVM can come here again with its pages mapped: the new mapping shows the same.
+    if (this.isMapped) return undefined
     let refusal: MapRefusal | undefined
+    this.#pages = new Int32Array(WORDS * this.count).fill(NO_HANDLE)
     for (let page = 0; page < this.count; page++) {
       const status = this.#mapPage(page)
       if (status === GNTST.okay) this.#liveGrants++
@@ -118,15 +142,17 @@ export class GrantMap implements PageBacking {
     }
     if (!refusal) return undefined
     if (this.#isPv) this.#unmapRange(0, this.count)
-    this.put()
+    this.closed()
     return refusal
   }
 
   opened(): void {
+    this.#pieces++
     this.#users++
   }
 
   closed(): void {
+    this.#pieces--
     this.put()
   }
 
@@ -139,17 +165,25 @@ export class GrantMap implements PageBacking {
   put(): void {
     this.#users--
     if (this.#users > 0) return
+    const domain = this.#domain
+    domain.usage.maps--
+    domain.usage.mapPages -= this.count
+    if (!domain.profile.clearsByteFirst) this.#fireEvent()
     if (!this.#isPv) this.#unmapRange(0, this.count)
-    fireEvent(this.#domain.ports, this.#action, this.#port)
-    this.#action = 0
+    this.#fireEvent()
   }
 
   /** Arms or disarms; the reference to the new port is already taken, the old one goes here. */
   setNotify(action: number, offset: number, port: number): void {
-    releasePort(this.#domain.ports, this.#action, this.#port)
+    releasePort(this.#domain, this.#action, this.#port)
     this.#action = action
     this.#offset = offset
     this.#port = port
+  }
+
+  #fireEvent(): void {
+    fireEvent(this.#domain, this.#action, this.#port)
+    this.#action &= ~UNMAP_NOTIFY_SEND_EVENT
   }
 
   #mapPage(page: number): number {
@@ -160,18 +194,18 @@ export class GrantMap implements PageBacking {
     const right = this.#isReadonly ? GNTMAP_READONLY : 0
     const flags = this.#isPv ? USER_PTE : GNTMAP_HOST_MAP
     const handle = mapGrant(hypervisor, xen, domid, ref, flags | right)
-    this.#handles[page] = handle < 0 ? NO_HANDLE : handle
     if (handle < 0) return handle
+    const at = WORDS * page
     if (this.#isPv) {
       const kernel = mapGrant(hypervisor, xen, domid, ref, GNTMAP_HOST_MAP | right)
       if (kernel < 0) {
         unmapGrant(hypervisor, xen, handle)
-        this.#handles[page] = NO_HANDLE
         return kernel
       }
-      this.#kernelHandles[page] = kernel
+      this.#pages[at + KERNEL_HANDLE] = kernel
     }
-    this.#frames[page] = hypervisor.domain(domid)?.grants.frame(ref) ?? NO_FRAME
+    this.#pages[at] = handle
+    this.#pages[at + FRAME] = hypervisor.domain(domid)?.grants.frame(ref) ?? NO_FRAME
     return GNTST.okay
   }
 
@@ -180,13 +214,14 @@ export class GrantMap implements PageBacking {
     if (this.#liveGrants === 0) return
     this.#clearByteIn(first, count)
     const { hypervisor, xen } = this.#domain
-    for (let page = first; page < first + count; page++) {
-      const handle = this.#handles[page] ?? NO_HANDLE
+    const pages = this.#pages
+    for (let at = WORDS * first; at < WORDS * (first + count); at += WORDS) {
+      const handle = pages[at] ?? NO_HANDLE
       if (handle === NO_HANDLE) continue
       unmapGrant(hypervisor, xen, handle)
-      if (this.#isPv) unmapGrant(hypervisor, xen, this.#kernelHandles[page] ?? NO_HANDLE)
-      this.#handles[page] = NO_HANDLE
-      this.#frames[page] = NO_FRAME
+      if (this.#isPv) unmapGrant(hypervisor, xen, pages[at + KERNEL_HANDLE] ?? NO_HANDLE)
+      pages[at] = NO_HANDLE
+      pages[at + FRAME] = NO_FRAME
       this.#liveGrants--
     }
   }

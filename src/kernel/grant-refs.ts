@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts'
 import { widened } from '../hypervisor/grant-table.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { XenDomain } from '../hypervisor/xen-domain.ts'
+import type { KernelRules } from './profiles.ts'
 
 /** How often the kernel looks after grants that are still mapped, and how many it looks at. */
 export const DEFERRED_INTERVAL_MS = 1000
@@ -10,23 +11,25 @@ export const DEFERRED_PER_TICK = 10
 
 /**
  * The refs of one kernel: the free ones as a list threaded through an array, last in first out
- * (cases 226 to 228), and the ones that were ended while the peer had them mapped, which a timer
- * looks after. Source: drivers/xen/grant-table.c.
+ * (cases 226 to 228), and the ones that were ended while the peer had them mapped, which a timer or
+ * the next call of gntalloc looks after. Source: drivers/xen/grant-table.c.
  */
 export class GrantRefs {
   readonly #xen: Hypervisor
   readonly #domain: XenDomain
   readonly #clock: Clock
+  readonly #rules: KernelRules
   /** The next free ref behind a free one; 0 ends the list. */
   #next: Uint32Array
   #firstFree = 0
   #deferred: number[] = []
   #isTimerSet = false
 
-  constructor(xen: Hypervisor, domain: XenDomain, clock: Clock) {
+  constructor(xen: Hypervisor, domain: XenDomain, clock: Clock, rules: KernelRules) {
     this.#xen = xen
     this.#domain = domain
     this.#clock = clock
+    this.#rules = rules
     this.#next = new Uint32Array(domain.grants.size)
     this.#thread(RESERVED_REFS, domain.grants.size)
   }
@@ -44,11 +47,19 @@ export class GrantRefs {
     this.#firstFree = ref
   }
 
-  /** Ends the grant; ref and page come back now, or once the peer has unmapped it. */
-  end(ref: number): void {
-    if (this.#tryEnd(ref)) return
+  /** Ends the grant: whether page and ref come back now, else once the peer has unmapped it. */
+  end(ref: number): boolean {
+    if (this.#tryEnd(ref)) return true
     this.#deferred.push(ref)
-    this.#setTimer()
+    if (this.#rules.freesByTimer) this.#setTimer()
+    return false
+  }
+
+  /** Tries all that wait once more, and answers how many are free now. */
+  retry(): number {
+    const before = this.#deferred.length
+    this.#deferred = this.#deferred.filter(ref => !this.#tryEnd(ref))
+    return before - this.#deferred.length
   }
 
   /** Refs that wait for their peer to unmap, oldest first. */
@@ -60,7 +71,7 @@ export class GrantRefs {
     const { grants } = this.#domain
     const frame = grants.frame(ref)
     if (!grants.end(ref)) return false
-    this.put(ref)
+    if (this.#rules.returnsRefs) this.put(ref)
     this.#xen.pages.free(frame)
     return true
   }

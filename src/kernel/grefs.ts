@@ -16,6 +16,8 @@ export class Grefs {
   #actions = new Uint8Array(FIRST_SIZE)
   #offsets = new Uint16Array(FIRST_SIZE)
   #ports = new Uint32Array(FIRST_SIZE)
+  /** Users that nobody will ever take back, by ref. */
+  readonly #lost = new Map<number, number>()
   /** Pages that count against the limit. */
   pagesInUse = 0
 
@@ -29,6 +31,7 @@ export class Grefs {
     this.#users[ref] = 1
     this.#pids[ref] = pid
     this.#actions[ref] = 0
+    this.pagesInUse++
   }
 
   hold(ref: number): void {
@@ -40,30 +43,47 @@ export class Grefs {
     const users = (this.#users[ref] ?? 0) - 1
     this.#users[ref] = users
     if (users > 0) return
-    const { hypervisor, xen, ports, grantRefs } = this.#domain
-    const action = this.#actions[ref] ?? 0
-    if (clearsByte(action)) {
-      hypervisor.pages.clearByte(xen.grants.frame(ref), this.#offsets[ref] ?? 0)
-    }
-    fireEvent(ports, action, this.#ports[ref] ?? 0)
-    this.#actions[ref] = 0
-    this.pagesInUse--
-    grantRefs.end(ref)
+    if (this.#actions[ref] !== 0) this.#fire(ref)
+    const { grantRefs, profile } = this.#domain
+    if (grantRefs.end(ref) || profile.freesByTimer) this.pagesInUse--
+  }
+
+  /** Frees what a peer still mapped when it was dropped, where no timer does (do_cleanup). */
+  cleanUp(): void {
+    const { grantRefs, profile } = this.#domain
+    if (!profile.freesByTimer) this.pagesInUse -= grantRefs.retry()
+  }
+
+  /** A user of the page is gone and stays counted: nothing will ever free it. */
+  lose(ref: number): void {
+    this.#lost.set(ref, (this.#lost.get(ref) ?? 0) + 1)
   }
 
   /** Arms or disarms; the reference to the new port is already taken, the old one goes here. */
   setNotify(ref: number, action: number, offset: number, port: number): void {
-    releasePort(this.#domain.ports, this.#actions[ref] ?? 0, this.#ports[ref] ?? 0)
+    releasePort(this.#domain, this.#actions[ref] ?? 0, this.#ports[ref] ?? 0)
     this.#actions[ref] = action
     this.#offsets[ref] = offset
     this.#ports[ref] = port
   }
 
-  /** Pages with a user left: their refs, and the process that allocated each. */
+  /** Pages with a user who could let go: their refs, and the process that allocated each. */
   *live(): Generator<{ ref: number; pid: number }> {
     for (let ref = 0; ref < this.#users.length; ref++) {
-      if ((this.#users[ref] ?? 0) > 0) yield { ref, pid: this.#pids[ref] ?? 0 }
+      const users = this.#users[ref] ?? 0
+      const isHeld = users > 0 && users > (this.#lost.get(ref) ?? 0)
+      if (isHeld) yield { ref, pid: this.#pids[ref] ?? 0 }
     }
+  }
+
+  #fire(ref: number): void {
+    const { hypervisor, xen } = this.#domain
+    const action = this.#actions[ref] ?? 0
+    if (clearsByte(action)) {
+      hypervisor.pages.clearByte(xen.grants.frame(ref), this.#offsets[ref] ?? 0)
+    }
+    fireEvent(this.#domain, action, this.#ports[ref] ?? 0)
+    this.#actions[ref] = 0
   }
 
   #reserve(ref: number): void {

@@ -1,5 +1,6 @@
 import type { EventQueue, PortPeer } from './event-queue.ts'
 import { EventRing, LocalPortBits } from './event-ring.ts'
+import type { KernelRules } from './profiles.ts'
 
 /** The receiving half of an evtchn descriptor in this very process: ring and bits are objects. */
 export class LocalEventQueue implements EventQueue {
@@ -7,8 +8,8 @@ export class LocalEventQueue implements EventQueue {
   readonly #bits = new Map<number, LocalPortBits>()
   readonly #listeners = new Set<() => void>()
 
-  constructor() {
-    this.ring = new EventRing(() => {
+  constructor(rules: Pick<KernelRules, 'ringGrows'>) {
+    this.ring = new EventRing(rules, () => {
       for (const listener of [...this.#listeners]) listener()
     })
   }
@@ -19,7 +20,7 @@ export class LocalEventQueue implements EventQueue {
     return () => this.#listeners.delete(listener)
   }
 
-  bound(port: number, _peer: PortPeer): void {
+  bound(port: number, _peer: PortPeer): undefined {
     const bits = new LocalPortBits()
     this.#bits.set(port, bits)
     this.ring.bind(port, bits)

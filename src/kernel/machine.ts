@@ -1,28 +1,22 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { isRealDomid } from '../abi/domid.ts'
-import { FIFO_PORTS_MAX } from '../abi/event-channel.ts'
-import { MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES } from '../abi/grant-table.ts'
 import type { Clock } from '../base/clock.ts'
 import { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { HypervisorLimits } from '../hypervisor/limits.ts'
 import type { PageStore } from '../hypervisor/page-store.ts'
 import type { Access } from '../platform.ts'
-import { Domain, type DomainLimits } from './domain.ts'
+import { Domain } from './domain.ts'
 import type { EventQueue } from './event-queue.ts'
 import { EvtchnFile } from './evtchn.ts'
 import { GntallocFile } from './gntalloc.ts'
 import { GntdevFile } from './gntdev.ts'
+import { type DomainLimits, defaultLimits } from './limits.ts'
 import type { OpenFile } from './open-file.ts'
 import type { Process } from './process.ts'
-import { DEFAULT_PROFILE, type ProfileName } from './profiles.ts'
+import { DEFAULT_PROFILE, type KernelProfile, PROFILES } from './profiles.ts'
 
 export type { Domain, DomainLimits, EvtchnFile, Process }
 
-/** Defaults of the modules' parameters `limit`, in pages. */
-const GNTALLOC_LIMIT = 1024
-const GNTDEV_LIMIT = 65536
-/** xl's max_event_channels; dom0 has as many as the FIFO ABI can name. */
-const GUEST_PORTS_MAX = 1023
 const FIRST_GUEST = 1
 
 export interface MachineOptions {
@@ -38,7 +32,7 @@ export interface DomainOptions {
   /** Default: the one after the last; a number is not used again before they wrap. */
   readonly domid?: number
   readonly kind?: 'pv' | 'hvm'
-  readonly profile?: ProfileName
+  readonly profile?: KernelProfile
   readonly limits?: Partial<DomainLimits>
 }
 
@@ -60,16 +54,13 @@ export class Machine {
     if (!isRealDomid(domid)) throw new RangeError(`no domain can have the id ${domid}`)
     if (this.hypervisor.domain(domid)) throw new Error(`domain ${domid} exists already`)
     this.#lastDomid = Math.max(this.#lastDomid, domid)
+    const { profile = PROFILES[DEFAULT_PROFILE] } = options
     const domain = new Domain(this, this.hypervisor, this.#options.clock, {
       domid,
       kind: options.kind ?? 'pv',
-      profile: options.profile ?? DEFAULT_PROFILE,
+      profile,
       limits: {
-        'gntalloc.limit': GNTALLOC_LIMIT,
-        'gntdev.limit': GNTDEV_LIMIT,
-        maxGrantFrames: MAX_GRANT_FRAMES,
-        maxMaptrackFrames: MAX_MAPTRACK_FRAMES,
-        maxEventChannels: domid === 0 ? FIFO_PORTS_MAX - 1 : GUEST_PORTS_MAX,
+        ...defaultLimits(domid, profile),
         ...this.#options.hypervisorLimits,
         ...options.limits,
       },

@@ -14,6 +14,8 @@ export interface MapRequest {
   readonly count: number
   readonly isWritable: boolean
   readonly isShared: boolean
+  /** In whose memory. */
+  readonly process: Process
 }
 
 /**
@@ -26,7 +28,7 @@ export abstract class OpenFile {
   /** Unlike any other file of the machine. */
   readonly id: number
   /** The process that opened it. */
-  readonly pid: number
+  readonly opener: Process
   readonly access: Access
   readonly nonblock: boolean
   /** About the last refusal. */
@@ -36,9 +38,13 @@ export abstract class OpenFile {
   constructor(opener: Process, id: number, options: { access: Access; nonblock: boolean }) {
     this.domain = opener.domain
     this.id = id
-    this.pid = opener.pid
+    this.opener = opener
     this.access = options.access
     this.nonblock = options.nonblock
+  }
+
+  get pid(): number {
+    return this.opener.pid
   }
 
   abstract ioctl(number: number, argument: Address, memory: UserMemory, caller: Process): Result

@@ -1,3 +1,5 @@
+import { insertAt, removeAt } from '../base/array-edits.ts'
+
 const CHUNK_MAX = 128
 
 /**
@@ -25,7 +27,7 @@ export class OrderedSpans<T extends { readonly start: number }> {
       this.#chunks.push([item])
       return
     }
-    chunk.splice(firstAbove(chunk, item.start), 0, item)
+    insertAt(chunk, firstAbove(chunk, item.start), item)
     if (chunk.length <= CHUNK_MAX) return
     this.#chunks.splice(at + 1, 0, chunk.splice(CHUNK_MAX / 2))
   }
@@ -38,8 +40,8 @@ export class OrderedSpans<T extends { readonly start: number }> {
     const place = firstAbove(chunk, item.start) - 1
     if (chunk[place]?.start !== item.start) return
     this.#size--
-    chunk.splice(place, 1)
-    if (chunk.length === 0) this.#chunks.splice(at, 1)
+    removeAt(chunk, place)
+    if (chunk.length === 0) removeAt(this.#chunks, at)
   }
 
   /** The last item that starts at or below `start`. */

@@ -1,11 +1,16 @@
 const CHUNK = 512
 
+interface Chunk {
+  readonly refs: Uint32Array
+  live: number
+}
+
 /**
  * Which ref lies at which page index of a gntalloc descriptor. Indexes only ever rise, so a flat
  * array with chunks that go when they are empty; ref 0 is reserved and stands for none.
  */
 export class PageRefs {
-  readonly #chunks = new Map<number, { refs: Uint32Array; live: number }>()
+  readonly #chunks = new Map<number, Chunk>()
   /** Number of the newest chunk, which stays when it is empty: the next page goes there. */
   #newest = -1
 
@@ -14,40 +19,70 @@ export class PageRefs {
     return this.#chunks.get(Math.floor(page / CHUNK))?.refs[page % CHUNK] ?? 0
   }
 
-  set(page: number, ref: number): void {
-    const at = Math.floor(page / CHUNK)
-    let chunk = this.#chunks.get(at)
-    if (!chunk) {
-      chunk = { refs: new Uint32Array(CHUNK), live: 0 }
-      this.#chunks.set(at, chunk)
-      if (this.#chunks.get(this.#newest)?.live === 0) this.#chunks.delete(this.#newest)
-      this.#newest = at
+  /** Puts refs at the pages from `first` on, which have none. */
+  set(first: number, refs: readonly number[]): void {
+    for (let done = 0; done < refs.length; ) {
+      const chunk = this.#open(Math.floor((first + done) / CHUNK))
+      const at = (first + done) % CHUNK
+      const count = Math.min(refs.length - done, CHUNK - at)
+      for (let i = 0; i < count; i++) chunk.refs[at + i] = refs[done + i] as number
+      chunk.live += count
+      done += count
     }
-    chunk.refs[page % CHUNK] = ref
-    chunk.live++
   }
 
-  remove(page: number): void {
-    const at = Math.floor(page / CHUNK)
-    const chunk = this.#chunks.get(at)
-    if (!chunk || chunk.refs[page % CHUNK] === 0) return
-    chunk.refs[page % CHUNK] = 0
-    chunk.live--
-    if (chunk.live === 0 && at !== this.#newest) this.#chunks.delete(at)
+  /** The refs of `count` pages from `first` on, or undefined unless each of them has one. */
+  run(first: number, count: number): number[] | undefined {
+    if (!this.#hasRun(first, count)) return undefined
+    const refs = new Array<number>(count)
+    for (let done = 0; done < count; ) {
+      const chunk = this.#chunks.get(Math.floor((first + done) / CHUNK))
+      const at = (first + done) % CHUNK
+      const end = Math.min(at + count - done, CHUNK)
+      for (let i = at; i < end; i++) refs[done++] = chunk?.refs[i] ?? 0
+    }
+    return refs
   }
 
-  /** Whether each of `count` pages from `first` on has a ref. */
-  hasRun(first: number, count: number): boolean {
+  /** Takes out a run that is there. */
+  remove(first: number, count: number): void {
     for (let page = first; page < first + count; ) {
-      const refs = this.#chunks.get(Math.floor(page / CHUNK))?.refs
-      const end = Math.min(first + count, page - (page % CHUNK) + CHUNK)
-      for (; page < end; page++) if ((refs?.[page % CHUNK] ?? 0) === 0) return false
+      const number = Math.floor(page / CHUNK)
+      const chunk = this.#chunks.get(number)
+      const end = Math.min(first + count, (number + 1) * CHUNK)
+      if (chunk) {
+        chunk.refs.fill(0, page % CHUNK, (page % CHUNK) + end - page)
+        chunk.live -= end - page
+        if (chunk.live === 0 && number !== this.#newest) this.#chunks.delete(number)
+      }
+      page = end
     }
-    return true
   }
 
   /** Every ref, in the order of the indexes, which is that of allocation. */
   *[Symbol.iterator](): Generator<number> {
     for (const { refs } of this.#chunks.values()) for (const ref of refs) if (ref !== 0) yield ref
+  }
+
+  #hasRun(first: number, count: number): boolean {
+    for (let page = first; page < first + count; ) {
+      const chunk = this.#chunks.get(Math.floor(page / CHUNK))
+      if (!chunk) return false
+      const at = page % CHUNK
+      const end = Math.min(at + first + count - page, CHUNK)
+      for (let i = at; i < end; i++) if (chunk.refs[i] === 0) return false
+      page += end - at
+    }
+    return true
+  }
+
+  #open(number: number): Chunk {
+    const known = this.#chunks.get(number)
+    if (known) return known
+    const chunk = { refs: new Uint32Array(CHUNK), live: 0 }
+    this.#chunks.set(number, chunk)
+    if (this.#chunks.get(this.#newest)?.live === 0) this.#chunks.delete(this.#newest)
+    this.#newest = number
+    return chunk
   }
 }

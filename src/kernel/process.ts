@@ -1,12 +1,14 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
-import { MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import { MAP_SHARED, MAP_TYPE, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import type { ErrorFacts } from '../base/errors.ts'
 import type { Access, Address, Readiness, Result } from '../platform.ts'
 import { AddressSpace } from './address-space.ts'
 import { Descriptors } from './descriptors.ts'
 import type { Domain } from './domain.ts'
+import { limitFacts } from './limits.ts'
+import { mmapRefusal } from './mmap-refusal.ts'
 import type { OpenFile } from './open-file.ts'
 import type { UserMemory } from './user-memory.ts'
 import { Vma } from './vma.ts'
@@ -22,9 +24,6 @@ export interface MmapRequest {
   readonly flags: number
 }
 
-/** MAP_SHARED and MAP_PRIVATE share the low bits of the flags with MAP_SHARED_VALIDATE. */
-const MAP_TYPE = 0x0f
-
 /** A process of a domain, as its kernel sees it: descriptors, memory map, system calls. */
 export class Process {
   readonly domain: Domain
@@ -33,25 +32,33 @@ export class Process {
   readonly #descriptors = new Descriptors()
   /** Files whose last reference went during this call: released at its end, last in, first out. */
   readonly #delayed: OpenFile[] = []
+  /** About the last refusal that was no file's. */
+  #facts: ErrorFacts | undefined
   #isDead = false
 
   constructor(domain: Domain, pid: number) {
     this.domain = domain
     this.pid = pid
-    this.addressSpace = new AddressSpace(file => this.#delayed.push(file))
+    this.addressSpace = new AddressSpace(file => this.#delayed.push(file), domain.usage)
   }
 
   get isDead(): boolean {
     return this.#isDead
   }
 
-  /** A descriptor, or -EMFILE. */
+  /** A descriptor, -EMFILE at the process's limit of them, or -ENFILE at the domain's. */
   open(device: DeviceName, options: { access: Access; nonblock: boolean }): number {
     if (this.#isDead) return -ERRNO.ESRCH
+    this.#facts = this.#tooManyDescriptors()
+    if (this.#facts) return -ERRNO.EMFILE
+    const { files, limits } = this.domain
+    if (files.size >= limits.maxDomainFiles) {
+      this.#facts = limitFacts(this.domain, 'maxDomainFiles', files.size, 1)
+      return -ERRNO.ENFILE
+    }
     const file = this.domain.machine.openFile(this, device, options)
-    const fd = this.#descriptors.add(file)
-    if (fd >= 0) this.domain.fileOpened(file)
-    return fd
+    this.domain.fileOpened(file)
+    return this.#descriptors.add(file)
   }
 
   /** What a descriptor refers to. */
@@ -71,23 +78,21 @@ export class Process {
     const file = this.#descriptors.get(fd)
     if (!file) return -ERRNO.EBADF
     file.facts = undefined
+    const refusal = mmapRefusal(request, file)
+    if (refusal < 0) return refusal
     const { address, offset, length, prot } = request
-    if (offset % PAGE_SIZE !== 0 || address % PAGE_SIZE !== 0) return -ERRNO.EINVAL
-    if (!(length > 0)) return -ERRNO.EINVAL
+    const end = address + pagesOf(length) * PAGE_SIZE
+    file.facts = this.#tooManyMappings(1 + this.addressSpace.cuts(address, end))
+    if (file.facts) return -ERRNO.ENOMEM
     const type = request.flags & MAP_TYPE
-    if (type !== MAP_SHARED && type !== MAP_PRIVATE) return -ERRNO.EINVAL
     const isWritable = (prot & PROT_WRITE) !== 0
-    if (type === MAP_SHARED && isWritable && !file.canWrite) return -ERRNO.EACCES
-    if (!file.canRead) return -ERRNO.EACCES
-    if (!file.isMappable) return -ERRNO.ENODEV
     // On a descriptor without write mode the kernel drops the shared bit (case 33).
     const isShared = type === MAP_SHARED && file.canWrite
     const mayWrite = type === MAP_SHARED ? file.canWrite : file.allowsPrivateWrite
     const count = pagesOf(length)
-    const end = address + count * PAGE_SIZE
     this.addressSpace.unmap(address, end)
     const firstPage = offset / PAGE_SIZE
-    const backing = file.mmap({ firstPage, count, isWritable, isShared })
+    const backing = file.mmap({ firstPage, count, isWritable, isShared, process: this })
     if (typeof backing !== 'number') {
       this.addressSpace.insert(
         new Vma({
@@ -108,14 +113,18 @@ export class Process {
 
   munmap(address: Address, length: number): Result {
     if (address % PAGE_SIZE !== 0 || !(length > 0)) return -ERRNO.EINVAL
-    this.addressSpace.unmap(address, address + pagesOf(length) * PAGE_SIZE)
+    const end = address + pagesOf(length) * PAGE_SIZE
+    if (!this.#mayCut(address, end)) return -ERRNO.ENOMEM
+    this.addressSpace.unmap(address, end)
     this.#releaseDelayed()
     return 0
   }
 
   protect(address: Address, length: number, prot: number): Result {
     if (address % PAGE_SIZE !== 0) return -ERRNO.EINVAL
-    return this.addressSpace.protect(address, address + pagesOf(length) * PAGE_SIZE, prot)
+    const end = address + pagesOf(length) * PAGE_SIZE
+    if (!this.#mayCut(address, end)) return -ERRNO.ENOMEM
+    return this.addressSpace.protect(address, end, prot)
   }
 
   /** Private zeroed memory, over whatever is there. Only worlds need the kernel to know of it. */
@@ -162,7 +171,9 @@ export class Process {
 
   dup(fd: number): Result {
     const file = this.#descriptors.get(fd)
-    return file ? this.#descriptors.add(file) : -ERRNO.EBADF
+    if (!file) return -ERRNO.EBADF
+    file.facts = this.#tooManyDescriptors()
+    return file.facts ? -ERRNO.EMFILE : this.#descriptors.add(file)
   }
 
   close(fd: number): Result {
@@ -192,9 +203,27 @@ export class Process {
     for (const fd of this.#descriptors.numbers()) this.#descriptors.remove(fd)
   }
 
-  /** What is known about the last refusal of this file. */
-  explain(fd: number): ErrorFacts | undefined {
-    return this.#descriptors.get(fd)?.facts
+  /** What is known about the last refusal of this file; without one, of open or munmap. */
+  explain(fd?: number): ErrorFacts | undefined {
+    return fd === undefined ? this.#facts : this.#descriptors.get(fd)?.facts
+  }
+
+  #tooManyDescriptors(): ErrorFacts | undefined {
+    const used = this.#descriptors.size
+    if (used < this.domain.limits.maxFiles) return undefined
+    return limitFacts(this.domain, 'maxFiles', used, 1)
+  }
+
+  #tooManyMappings(more: number): ErrorFacts | undefined {
+    const { limits, usage } = this.domain
+    if (more === 0 || usage.mappings + more <= limits.maxMappings) return undefined
+    return limitFacts(this.domain, 'maxMappings', usage.mappings, more)
+  }
+
+  /** A mapping of which the middle goes becomes two: munmap(2) can fail like mmap(2). */
+  #mayCut(start: Address, end: Address): boolean {
+    this.#facts = this.#tooManyMappings(this.addressSpace.cuts(start, end))
+    return this.#facts === undefined
   }
 
   /**

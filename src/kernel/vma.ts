@@ -1,4 +1,5 @@
 import type { DeviceName } from '../abi/devices.ts'
+import { PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { OpenFile } from './open-file.ts'
@@ -63,9 +64,12 @@ export class Vma {
     return this.backing?.device
   }
 
-  /** Whether the pages may be stored to, once `prot` allows it. */
-  get writable(): boolean {
-    return this.backing?.isWritable ?? true
+  /**
+   * Stores are allowed here and lost, without a signal: the grant is mapped read-only, and HVM has
+   * Xen's word on that behind its own page table (cases 319, 322).
+   */
+  get discardsStores(): boolean {
+    return (this.prot & PROT_WRITE) !== 0 && this.backing?.isWritable === false
   }
 
   /** Per page its frame, or {@link NO_FRAME}; empty for anonymous memory. */

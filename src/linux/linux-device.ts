@@ -103,6 +103,14 @@ export class LinuxDevice implements Device {
     await this.#waiters.wait(signal)
   }
 
+  ref(): void {
+    this.#watch.ref()
+  }
+
+  unref(): void {
+    this.#watch.unref()
+  }
+
   dup(): Device | Result {
     this.#start()
     const fd = this.#context.system.dup(this.fd)

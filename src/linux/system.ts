@@ -39,6 +39,9 @@ export interface System {
 export interface Watch {
   arm(): Result
   disarm(): void
+  /** While armed it keeps the process alive: so it does from the start. */
+  ref(): void
+  unref(): void
   close(): void
 }
 

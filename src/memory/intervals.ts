@@ -1,3 +1,5 @@
+import { insertAt, removeAt } from '../base/array-edits.ts'
+
 /** Addresses from `start` up to, and without, `end`. */
 export interface Interval {
   readonly start: number
@@ -57,7 +59,7 @@ export class IntervalList<T extends Interval> {
     }
     const c = Math.min(this.#chunkFor(item.start), this.#chunks.length - 1)
     const chunk = this.#chunks[c]!
-    chunk.splice(firstEndingAfter(chunk, item.start), 0, item)
+    insertAt(chunk, firstEndingAfter(chunk, item.start), item)
     this.#balance(c)
   }
 
@@ -65,7 +67,11 @@ export class IntervalList<T extends Interval> {
   replace(item: T, others: readonly T[]): void {
     const c = this.#chunkFor(item.start)
     const chunk = this.#chunks[c]!
-    chunk.splice(firstEndingAfter(chunk, item.start), 1, ...others)
+    const at = firstEndingAfter(chunk, item.start)
+    const only = others[0]
+    if (only === undefined) removeAt(chunk, at)
+    else if (others.length === 1) chunk[at] = only
+    else chunk.splice(at, 1, ...others)
     this.#balance(c)
   }
 
@@ -76,7 +82,7 @@ export class IntervalList<T extends Interval> {
 
   #balance(c: number): void {
     const chunk = this.#chunks[c]!
-    if (chunk.length === 0) this.#chunks.splice(c, 1)
+    if (chunk.length === 0) removeAt(this.#chunks, c)
     else if (chunk.length > CHUNK_MAX)
       this.#chunks.splice(c + 1, 0, chunk.splice(chunk.length >>> 1))
   }

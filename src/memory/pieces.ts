@@ -25,6 +25,7 @@ export function part(piece: Piece, start: number, end: number, kind: Kind = piec
 
 /** What is left of a piece without `[start, end)`: none, one or two pieces. */
 export function remains(piece: Piece, start: number, end: number): Piece[] {
+  if (start <= piece.start && piece.end <= end) return []
   const left = piece.start < start ? [part(piece, piece.start, start)] : []
   const right = end < piece.end ? [part(piece, end, piece.end)] : []
   return [...left, ...right]

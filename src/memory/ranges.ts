@@ -14,6 +14,7 @@ import { type Address, isMapped, mmap, mprotect, munmap, type Result } from '../
 import { type MappingBudget, processBudget } from './budget.ts'
 import { type Interval, IntervalList } from './intervals.ts'
 import { LentBuffer, lenderOf } from './lent-buffer.ts'
+import { RESERVED_STOCK } from './limits.ts'
 import { type Kind, type Piece, part, reachable, remains, split, without } from './pieces.ts'
 
 /** A part of a file: of a device, or of a memfd. */
@@ -49,6 +50,7 @@ const ANONYMOUS = MAP_PRIVATE | MAP_ANONYMOUS
 const MAP_NORESERVE = 0x4000
 const PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE
 const READ_WRITE = PROT_READ | PROT_WRITE
+const NO_LENDERS: readonly LentBuffer[] = []
 
 /**
  * Memory of this process that can be unmapped while TypeScript still has views of it.
@@ -67,6 +69,9 @@ const READ_WRITE = PROT_READ | PROT_WRITE
 export class Ranges {
   readonly #pieces = new IntervalList<Piece>()
   readonly #budget: MappingBudget
+  /** Addresses held for reservations to come. */
+  #stockStart = 0
+  #stockEnd = 0
   #isClosed = false
 
   /** -ENOMEM comes from `budget` before the kernel would say it, since V8 would die of the same. */
@@ -83,7 +88,20 @@ export class Ranges {
 
   /** Addresses without memory, that nobody else will be given: to be mapped over with `at`. */
   reserve(length: number): Address | Result {
-    return this.#map(length, undefined, 'reserved', 1, spot => hold(spot, length, 0))
+    this.#assertOpen()
+    checkLength(length)
+    const size = pagesOf(length) * PAGE_SIZE
+    if (size === 0 || size > RESERVED_STOCK / 4) {
+      return this.#map(length, undefined, 'reserved', 1, spot => hold(spot, length, 0))
+    }
+    if (this.#stockStart + size > this.#stockEnd) {
+      const result = this.#restock()
+      if (result < 0) return result
+    }
+    const start = this.#stockStart
+    this.#stockStart += size
+    this.#pieces.insert({ start, end: start + size, kind: 'reserved', lenders: NO_LENDERS })
+    return start
   }
 
   /**
@@ -216,7 +234,24 @@ export class Ranges {
   /** Unmaps everything, in ascending order, as the exit of the process would. Idempotent. */
   close(): void {
     this.#isClosed = true
+    this.#dropStock()
     for (const piece of this.#pieces.all()) this.#remove(piece, piece.start, piece.end, true)
+  }
+
+  #restock(): Result {
+    if (!this.#budget.take(1)) return -ERRNO.ENOMEM
+    const start = hold(0, RESERVED_STOCK, 0)
+    if (start < 0) return start
+    this.#dropStock()
+    this.#stockStart = start
+    this.#stockEnd = start + RESERVED_STOCK
+    return 0
+  }
+
+  #dropStock(): void {
+    if (this.#stockStart < this.#stockEnd)
+      munmap(this.#stockStart, this.#stockEnd - this.#stockStart)
+    this.#stockStart = this.#stockEnd
   }
 
   #assertOpen(): void {
@@ -237,12 +272,19 @@ export class Ranges {
     if (!this.#budget.take(mappings + 2)) return -ERRNO.ENOMEM
     if (at !== undefined) return this.#mapAt(at, at + size, kind, mapper)
     const start = mapper(0, 0)
-    if (start >= 0) this.#pieces.insert({ start, end: start + size, kind, lenders: [] })
+    if (start >= 0) this.#pieces.insert({ start, end: start + size, kind, lenders: NO_LENDERS })
     return start
   }
 
   /** As MAP_FIXED, which would also replace what is not ours: those gaps are taken gently first. */
   #mapAt(start: Address, end: Address, kind: Kind, mapper: Mapper): Address | Result {
+    const known = this.#pieces.at(start)
+    if (known?.kind === 'reserved' && known.start === start && known.end === end) {
+      const result = mapper(start, MAP_FIXED)
+      if (result >= 0) this.#pieces.replace(known, [{ start, end, kind, lenders: known.lenders }])
+      else if (!isMapped(start, end - start)) this.#remove(known, start, end)
+      return result
+    }
     const gaps = this.#pieces.gaps(start, end)
     const taken = takeGaps(gaps)
     if (taken < 0) return taken
@@ -266,7 +308,7 @@ export class Ranges {
   #remove(piece: Piece, start: Address, end: Address, isForced = false): Result {
     if (piece.kind === 'tombstone') return 0
     // A buffer of what lay here before may reach another part of the piece and not this one.
-    if (reachable(part(piece, start, end)).length === 0) {
+    if (piece.lenders.length === 0 || reachable(part(piece, start, end)).length === 0) {
       this.#budget.note(1)
       const result = munmap(start, end - start)
       if (result === 0) this.#pieces.replace(piece, remains(piece, start, end))

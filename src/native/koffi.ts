@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { isMainThread } from 'node:worker_threads'
 import { ERRNO } from '../abi/errno.ts'
 
 /** A user address of this process: below 2^47, so a plain number is exact. */
@@ -14,6 +15,9 @@ type Native = (...args: readonly Argument[]) => number
 
 type Koffi = typeof import('koffi')
 
+/** RTLD_LAZY | RTLD_NODELETE. Source: bits/dlfcn.h of glibc; musl has the same. */
+const LAZY_FOR_EVER = 0x1001
+
 const require = createRequire(import.meta.url)
 let module: Koffi | undefined
 let library: ReturnType<Koffi['load']> | undefined
@@ -26,10 +30,20 @@ export function koffi(): Koffi {
   if (module) return module
   try {
     module = require('koffi') as Koffi
-    return module
   } catch (cause) {
     throw new Error(missing(), { cause })
   }
+  if (!isMainThread) keepLoaded(module)
+  return module
+}
+
+/**
+ * Node unloads an addon with the last thread that loaded it, and only then closes what that thread
+ * left open, in code that is gone: SIGSEGV. So a worker that loads it, loads it for good.
+ */
+function keepLoaded({ load }: Koffi): void {
+  const path = Object.keys(require.cache).find(name => name.endsWith('koffi.node'))
+  if (path) load(null).func('intptr_t dlopen(const char *path, int flags)')(path, LAZY_FOR_EVER)
 }
 
 /** Words for a koffi without its compiled half: that half is an optional package per platform. */

@@ -37,10 +37,14 @@ const STAGE_BYTES = 65536
  */
 export class MessageBuffer {
   readonly bytes: Uint8Array
+  /** The same bytes, as many of them as are whole words. */
+  readonly words: Uint32Array
   readonly address: number
 
   constructor(length: number) {
-    this.bytes = new Uint8Array(new ArrayBuffer(length))
+    const memory = new ArrayBuffer(length)
+    this.bytes = new Uint8Array(memory)
+    this.words = new Uint32Array(memory, 0, length >>> 2)
     this.address = addressOfBytes(this.bytes)
   }
 }

@@ -10,6 +10,13 @@ type Handle = ReturnType<ReturnType<typeof koffi>['node']['poll']>
  */
 const watched = new Map<number, Poller>()
 
+/** Whether this thread has come to its end: nobody is left to be told. */
+let isOver = false
+process.once('exit', () => {
+  isOver = true
+  for (const poller of watched.values()) poller.disarm()
+})
+
 /**
  * Tells the event loop's thread when a descriptor becomes readable that `net.Socket` refuses: an
  * eventfd, an epoll descriptor, /dev/xen/evtchn. One-shot: `arm()`, one call of `onReadable`, and
@@ -20,7 +27,7 @@ const watched = new Map<number, Poller>()
  * error condition too (evtchn after an overflow reports POLLERR alone), so that the caller asks
  * poll(2) or reads.
  *
- * It wraps koffi.node.poll, which is undocumented and sharp in five places (koffi 3.3.4, uv.cc):
+ * It wraps koffi.node.poll, which is undocumented and sharp in six places (koffi 3.3.4, uv.cc):
  *
  *  - A descriptor that cannot be watched aborts the process from the constructor. So each one is
  *    first tried on an epoll of our own.
@@ -30,6 +37,8 @@ const watched = new Map<number, Poller>()
  *    in it may wait for ever. And an exception in it surfaces from some later native call. So the
  *    callback does nothing but setImmediate, which runs in the same turn of the loop.
  *  - Every method crashes after close(). So the handle is forgotten there.
+ *  - When a thread ends, Node runs its loop once more to close what is open; a callback then aborts
+ *    the process, all its threads. So everything is disarmed at the thread's `exit`.
  *  - The uv handle is level-triggered. So it is stopped before anything else.
  */
 export class Poller {
@@ -56,7 +65,7 @@ export class Poller {
   /** Asks for one call of `onReadable`. 0, or -errno for what cannot be watched. Idempotent. */
   arm(): Result {
     if (this.#isClosed) throw new Error('arm() of a closed poller')
-    if (this.#isArmed) return 0
+    if (this.#isArmed || isOver) return 0
     if (this.#handle) {
       this.#handle.start({ readable: true }, this.#look)
     } else {

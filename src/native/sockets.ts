@@ -12,6 +12,8 @@ export const SO_ERROR = 4
 export const SO_SNDBUF = 7
 const SO_PEERCRED = 17
 const SO_RCVTIMEO = 20
+/** Linux 6.16. */
+const SO_PASSRIGHTS = 83
 
 export const SHUT_RDWR = 2
 
@@ -115,6 +117,14 @@ export function setReceiveTimeout(fd: number, ms: number): Result {
   const value = BigInt64Array.of(BigInt(Math.floor(ms / 1000)), BigInt((ms % 1000) * 1000))
   const bytes = new Uint8Array(value.buffer)
   return answer(setsockopt_.invoke(fd, SOL_SOCKET, SO_RCVTIMEO, bytes, bytes.byteLength))
+}
+
+/**
+ * Nobody can send descriptors to this socket any more: sendmsg(2) answers -EPERM at the other end.
+ * -ENOPROTOOPT before Linux 6.16.
+ */
+export function refuseDescriptors(fd: number): Result {
+  return setSocketOption(fd, SOL_SOCKET, SO_PASSRIGHTS, 0)
 }
 
 /** shutdown(2): ends the connection for every process that holds the socket. */

@@ -5,7 +5,7 @@ export function createWorld(options: WorldOptions = {}): World {
   return new World(options)
 }
 
-export type { DomainLimits } from '../kernel/domain.ts'
-export type { ProfileName } from '../kernel/profiles.ts'
+export type { DomainLimits } from '../kernel/limits.ts'
+export type { KernelProfile, ProfileName } from '../kernel/profiles.ts'
 export type { World, WorldDomain, WorldDomainOptions, WorldOptions } from './world.ts'
 export type { WorldProcess } from './world-process.ts'

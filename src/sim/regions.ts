@@ -69,14 +69,18 @@ export class Regions {
     }
   }
 
-  /** The bytes at a simulated address; RangeError outside of one mapping. */
+  /**
+   * The bytes at a simulated address; RangeError outside of one mapping. Where stores are
+   * lost it is a copy, since real memory has no such pages.
+   */
   view(address: Address, length: number): Uint8Array {
     const region = this.#regions.atOrBelow(address)
     if (!region || !Number.isInteger(length) || length < 0 || address + length > region.end) {
       throw new RangeError(`${length} bytes at 0x${address.toString(16)} are not one mapping`)
     }
     const real = region.real ?? this.#realise(region)
-    return this.#ranges.view(real + (address - region.start), length)
+    const bytes = this.#ranges.view(real + (address - region.start), length)
+    return this.#process.vma(address)?.discardsStores ? bytes.slice() : bytes
   }
 
   /** The simulated address of bytes that {@link view} gave; RangeError for others. */
@@ -185,5 +189,6 @@ function isLost(vma: Vma, address: Address): boolean {
 
 /** PROT_WRITE alone is readable on x86. */
 function protOf(vma: Vma): number {
+  if (vma.discardsStores) return PROT_READ
   return (vma.prot & PROT_WRITE) !== 0 ? vma.prot | PROT_READ : vma.prot
 }

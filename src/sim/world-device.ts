@@ -80,6 +80,10 @@ export class WorldDevice implements Device {
     await this.#waiters.wait(signal)
   }
 
+  ref(): void {}
+
+  unref(): void {}
+
   dup(): Device | Result {
     this.#assertOpen()
     const fd = this.#owner.kernel.dup(this.fd)

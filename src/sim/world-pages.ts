@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import { XenError } from '../base/errors.ts'
+import { type ErrorFacts, XenError } from '../base/errors.ts'
 import type { Frame, PageStore } from '../hypervisor/page-store.ts'
 import { createMemfd } from '../memory/memfd.ts'
 import { type FilePart, Ranges } from '../memory/ranges.ts'
@@ -50,9 +50,18 @@ export class WorldPages implements PageStore {
     return this.#lost
   }
 
-  allocate(count: number): Frame[] | undefined {
+  allocate(count: number): Frame[] | ErrorFacts {
     const fresh = Math.max(0, count - this.#free.length)
-    if (this.#next + fresh > FRAMES_MAX) return undefined
+    if (this.#next + fresh > FRAMES_MAX) {
+      const used = this.#next - this.#free.length
+      return {
+        limit: 'limit of',
+        limitValue: FRAMES_MAX,
+        limitUnit: 'pages in a world',
+        used,
+        wanted: count,
+      }
+    }
     const frames: Frame[] = []
     for (let i = 0; i < count; i++) {
       const used = this.#free.pop()

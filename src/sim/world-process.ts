@@ -1,5 +1,5 @@
 import type { DeviceName } from '../abi/devices.ts'
-import { ClosedError } from '../base/errors.ts'
+import { ClosedError, type ErrorFacts } from '../base/errors.ts'
 import type { Process } from '../kernel/process.ts'
 import type { UserMemory } from '../kernel/user-memory.ts'
 import type { Address, Capability, Device, OpenOptions, Platform, Result } from '../platform.ts'
@@ -47,6 +47,11 @@ export class WorldProcess implements Platform {
     this.assertAlive()
     const fd = this.kernel.open(device, options)
     return fd < 0 ? fd : this.adopt(new WorldDevice(this, device, fd))
+  }
+
+  /** What is known about the last refusal of open. */
+  explain(): ErrorFacts | undefined {
+    return this.kernel.explain()
   }
 
   /** SIGKILL: its kernel releases what it had, and every later call throws ClosedError. */

@@ -86,7 +86,8 @@ export class WorldUserMemory implements UserMemory {
 
   #store(vma: Vma, at: Address, bytes: Uint8Array): void {
     if (!vma.backing) this.#anonymous(at, bytes.byteLength).set(bytes)
-    else this.#pages.write(vma.backing.frame(vma.pageAt(at)), at % PAGE_SIZE, bytes)
+    else if (!vma.discardsStores)
+      this.#pages.write(vma.backing.frame(vma.pageAt(at)), at % PAGE_SIZE, bytes)
   }
 }
 

@@ -1,9 +1,10 @@
 import { PAGE_SIZE } from '../abi/page.ts'
 import { ManualClock } from '../base/clock.ts'
 import { type Random, seededRandom } from '../base/random.ts'
-import type { Domain, DomainLimits } from '../kernel/domain.ts'
+import type { Domain } from '../kernel/domain.ts'
+import type { DomainLimits } from '../kernel/limits.ts'
 import { type DomainOptions, Machine } from '../kernel/machine.ts'
-import type { ProfileName } from '../kernel/profiles.ts'
+import { type KernelProfile, PROFILES, type ProfileName } from '../kernel/profiles.ts'
 import type { LimitName } from '../platform.ts'
 import { WorldPages } from './world-pages.ts'
 import { WorldProcess } from './world-process.ts'
@@ -19,15 +20,15 @@ const MMAP_SPREAD = 2 ** 28
 export interface WorldOptions {
   /** Decides process ids and addresses; the same seed, the same run. Default 1. */
   readonly seed?: number
-  /** The kernel that domains have unless they say otherwise. */
-  readonly kernel?: ProfileName
+  /** The kernel that domains have unless they say otherwise: by name, or one of your own. */
+  readonly kernel?: ProfileName | KernelProfile
   readonly limits?: Partial<DomainLimits>
 }
 
 /** What a domain of a world is like; read at its first use. */
 export interface WorldDomainOptions {
   readonly kind?: 'pv' | 'hvm'
-  readonly kernel?: ProfileName
+  readonly kernel?: ProfileName | KernelProfile
   readonly limits?: Partial<DomainLimits>
 }
 
@@ -59,7 +60,7 @@ export class World {
       domid,
       limits: { ...this.#limits, ...limits },
       ...(kind && { kind }),
-      ...(kernel && { profile: kernel }),
+      ...(kernel && { profile: typeof kernel === 'string' ? PROFILES[kernel] : kernel }),
     }
     const domain = new WorldDomain(this, this.machine.createDomain(made))
     this.#domains.set(domid, domain)

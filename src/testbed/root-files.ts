@@ -149,9 +149,11 @@ function scripts(): Entry[] {
   const places: Record<string, string> = {
     init: 'init',
     dom0: 'testbed/dom0',
+    guests: 'testbed/guests',
     guest: 'testbed/guest',
     agent: 'testbed/agent',
     domu: 'bin/domu',
+    'new-guest': 'bin/new-guest',
     vif: 'etc/xen/scripts/vif-testbed',
   }
   return Object.entries(places).map(([name, path]) => ({

@@ -10,6 +10,16 @@ const FILES: Readonly<Record<string, string>> = {
   '/proc/self/limits': 'Max processes  1  1  x\nMax open files            20000  20000  files\n',
 }
 
+const HOST = {
+  directory: '/run/user/1000/interdom',
+  running: 'pid 5',
+  trouble: undefined,
+  version: 1,
+  ownVersion: 1,
+  pathBytes: 40,
+  pathBytesMax: 107,
+}
+
 /** A machine that has everything, but for what a test takes away. */
 function machine(changes: Partial<Probes> = {}, files: Record<string, string | undefined> = {}) {
   const all = { ...FILES, ...files }
@@ -25,11 +35,8 @@ function machine(changes: Partial<Probes> = {}, files: Record<string, string | u
     },
     access: () => undefined,
     native: async () => undefined,
-    host: async () => ({
-      directory: '/run/user/1000/interdom',
-      running: 'pid 5',
-      trouble: undefined,
-    }),
+    host: async () => HOST,
+    seals: () => undefined,
     testbed: () => undefined,
     choice: () => ({ found: 'the real devices of this domain' }),
     ...changes,
@@ -57,7 +64,7 @@ describe('the doctor', () => {
     const rows = await machine(
       {
         access: () => 'ENOENT',
-        host: async () => ({ directory: '/tmp/x', running: undefined, trouble: undefined }),
+        host: async () => ({ ...HOST, running: undefined, version: undefined }),
       },
       {
         '/sys/hypervisor/type': undefined,
@@ -94,6 +101,10 @@ describe('the doctor', () => {
     ['vm.max_map_count', {}, { '/proc/sys/vm/max_map_count': '1000' }, /sysctl/],
     ['open files', {}, { '/proc/self/limits': 'Max open files  256  256 files' }, /ulimit/],
     ['open files', {}, { '/proc/self/limits': undefined }, /ulimit/],
+    ['memfd and seals', { seals: () => 'ENOSYS' }, {}, /Linux 5\.1.*seccomp/],
+    ['host directory', { host: async () => ({ ...HOST, trouble: 'EROFS' }) }, {}, /INTERDOM_HOST/],
+    ['socket paths', { host: async () => ({ ...HOST, pathBytes: 108 }) }, {}, /shorter directory/],
+    ['host version', { host: async () => ({ ...HOST, version: 2 }) }, {}, /host stop.*update/],
   ]
   for (const [name, changes, files, fix] of lacks) {
     test(`says what to do about ${name}`, async () => {
@@ -102,6 +113,32 @@ describe('the doctor', () => {
       expect(fixOf(rows, name)).toMatch(fix)
     })
   }
+
+  const marks: [string, string, string][] = [
+    ['/.dockerenv', '', 'docker'],
+    ['/run/.containerenv', 'engine="podman"', 'podman'],
+    ['/run/systemd/container', 'lxc', 'lxc'],
+    ['/proc/1/cgroup', '0::/kubepods/pod1', 'cgroup'],
+  ]
+  for (const [path, text, name] of marks) {
+    test(`knows a container by ${path}, which is no hindrance`, async () => {
+      const rows = await machine({}, { [path]: text })
+      const found = rows.find(one => one.name === 'container')
+      expect(found).toMatchObject({ ok: true, found: expect.stringContaining(name) })
+      expect(found?.found).toContain('same directory, user namespace')
+      expect(isUsable(rows)).toBe(true)
+    })
+  }
+
+  test('tells root from a user, and the version of a host from its own', async () => {
+    const foundOf = async (name: string, changes: Partial<Probes>) =>
+      (await machine(changes)).find(one => one.name === name)?.found
+    expect(await foundOf('user', { uid: 0 })).toMatch(/^root.*other users/)
+    expect(await foundOf('user', { uid: 1000 })).toMatch(/^uid 1000/)
+    const host = async () => ({ ...HOST, version: 7 })
+    expect(await foundOf('host version', { host })).toBe('it speaks 7, this program 1')
+    expect(await foundOf('container', {})).toBe('none')
+  })
 
   test('names the packages that the test bed lacks', async () => {
     const rows = await machine({
@@ -122,7 +159,7 @@ describe('the doctor', () => {
   test('finds a machine unusable that has neither Xen nor a place for a host', async () => {
     const trouble = 'belongs to uid 0'
     const rows = await machine(
-      { host: async () => ({ directory: '/tmp/x', running: undefined, trouble }) },
+      { host: async () => ({ ...HOST, running: undefined, trouble }) },
       { '/sys/hypervisor/type': undefined },
     )
     expect(isUsable(rows)).toBe(false)

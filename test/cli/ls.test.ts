@@ -1,6 +1,10 @@
 import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
+import type { DomainSeen } from '../../src/host/inspection.ts'
 import { startHost } from '../../src/start-host.ts'
 
 const run = promisify(execFile)
@@ -56,4 +60,42 @@ test('host set changes a limit, and the error that it causes names that very com
   await expect(
     interdom('host', 'set', '--dir', machine.directory, '3', 'gntalloc.limit', 'many'),
   ).rejects.toMatchObject({ code: 2 })
+})
+
+test('a host and its domains are what the command line says, and ls shows it', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'interdom-c-'))
+  try {
+    const limit = ['--limit', 'gntalloc.limit=7', '--limit', 'maxFiles=9']
+    await interdom('host', 'start', '--dir', directory, '--clock', 'manual', ...limit)
+    const own = ['--kind', 'hvm', '--kernel', 'linux-6.1', '--limit', 'maxFiles=5']
+    await interdom('host', 'create', '--dir', directory, ...own, '4')
+    const { stdout } = await interdom('ls', '--json', '--dir', directory)
+    const [seen] = JSON.parse(stdout) as DomainSeen[]
+    expect(seen).toMatchObject({ domid: 4, kind: 'hvm', kernel: 'linux-6.1' })
+    expect(seen?.limits).toEqual(
+      expect.arrayContaining([
+        { name: 'gntalloc.limit', unit: 'pages', used: 0, limit: 7 },
+        { name: 'maxFiles', unit: 'open files a process', limit: 5 },
+      ]),
+    )
+    const { stdout: time } = await interdom('host', 'advance', '--dir', directory, '1500')
+    expect(time).toBe('it is 1500 ms\n')
+    const wrong = interdom('host', 'create', '--dir', directory, '--limit', 'maxFoos=5', '5')
+    await expect(wrong).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/one of gntalloc.limit, .*maxFiles/),
+    })
+  } finally {
+    await interdom('host', 'stop', '--dir', directory)
+    rmSync(directory, { recursive: true, force: true })
+  }
+})
+
+test('a program makes domains of any kind, with limits of their own', async () => {
+  await using machine = await startHost({ limits: { maxFiles: 30 } })
+  const domid = await machine.createDomain({ kind: 'hvm', limits: { 'gntdev.limit': 3 } })
+  const { domains } = await machine.status()
+  expect(domains).toMatchObject([
+    { domid, kind: 'hvm', pids: [], limits: { maxFiles: 30, 'gntdev.limit': 3 } },
+  ])
 })

@@ -109,6 +109,33 @@ describe('events', () => {
     await further
   })
 
+  test('leave the rest of the program its turns, though there is always one more', async ({
+    open,
+  }) => {
+    const [near, far] = await channel(open(1), open(2))
+    let isTurned = false
+    setImmediate(() => {
+      isTurned = true
+    })
+    let turns = 0
+    near.notify()
+    for await (const _ of far.events()) {
+      if (isTurned || ++turns === 10_000) break
+      near.notify()
+    }
+    expect(isTurned).toBe(true)
+    isTurned = false
+    setImmediate(() => {
+      isTurned = true
+    })
+    for (turns = 0; !isTurned && turns < 10_000; turns++) {
+      near.notify()
+      await far.pending()
+      far.unmask()
+    }
+    expect(isTurned).toBe(true)
+  })
+
   test('end when the port is closed', async ({ open }) => {
     const [, far] = await channel(open(1), open(2))
     const turn = far.events().next()

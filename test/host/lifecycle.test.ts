@@ -9,6 +9,7 @@ import type { HostStatus } from '../../src/host/administration.ts'
 import { CallSocket } from '../../src/host/call-socket.ts'
 import { connectHost } from '../../src/host/connect-host.ts'
 import { domainPath, hostDirectory, prepareDirectory } from '../../src/host/directory.ts'
+import { HostPlatform } from '../../src/host/host-platform.ts'
 import { giveOrder } from '../../src/host/orders.ts'
 import { OP, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
 import { type HostMachine, startHost } from '../../src/start-host.ts'
@@ -102,6 +103,31 @@ describe('a client', () => {
     page.close()
   })
 
+  test('in a worker thread can be terminated while it is too busy to take an event', async ({
+    machine,
+  }) => {
+    using xen = await machine.connect({ domid: 2 })
+    using bell = xen.evtchn.bindUnbound({ to: 1 })
+    const code = `
+      import { workerData, parentPort } from 'node:worker_threads'
+      import { connect } from '${ENTRY}'
+      const xen = await connect({ platform: 'host', host: workerData.directory, domid: 1 })
+      const far = xen.evtchn.bindInterdomain({ domid: 2, port: workerData.port })
+      await far.pending()
+      far.unmask()
+      far.pending().catch(() => undefined)
+      setImmediate(() => {
+        parentPort.postMessage('busy')
+        for (;;);
+      })`
+    const url = new URL(`data:text/javascript,${encodeURIComponent(code)}`)
+    const workerData = { directory: machine.directory, port: bell.port }
+    const worker = new Worker(url, { workerData })
+    await once(worker, 'message')
+    bell.notify()
+    expect(await worker.terminate()).toBe(1)
+  })
+
   test('of another version is told so, and both versions are named', async ({ machine }) => {
     using _ = await machine.connect({ domid: 1 })
     const socket = new CallSocket(domainPath(machine.directory, 1))
@@ -184,4 +210,42 @@ describe('a host', () => {
     chmodSync(open, 0o755)
     expect(hostDirectory(undefined, { XDG_RUNTIME_DIR: open })).not.toContain(open)
   })
+})
+
+describe('a host of another version', () => {
+  for (const [what, version, words] of [
+    ['older', WIRE_VERSION - 1, /the host is older; stop it with "interdom host stop" and start/],
+    ['newer', WIRE_VERSION + 1, /this program is older; update its interdom, or .*--dir/],
+  ] as const) {
+    bare(`that is ${what} is one clear line with both versions and the fix`, () => {
+      const directory = temporary()
+      const path = domainPath(directory, 1)
+      // Only what a greeting needs, on a thread of its own: the call blocks this one.
+      const code = `
+        const { workerData: { path, version, src }, parentPort } = require('node:worker_threads')
+        void (async () => {
+          const sockets = await import(src + 'native/sockets.js')
+          const framed = await import(src + 'host/message-socket.js')
+          const { BodyWriter } = await import(src + 'host/wire.js')
+          const door = sockets.socket(sockets.SOCK_SEQPACKET)
+          sockets.bind(door, path)
+          sockets.listen(door, 1)
+          Atomics.store(workerData.ready, 0, 1)
+          Atomics.notify(workerData.ready, 0)
+          const client = sockets.accept(door)
+          const { op, serial } = framed.receiveFramed(client, framed.receiveRoom())
+          const answer = new BodyWriter().u32(version).u32(1).u32(0).text('x')
+          framed.sendFramed(client, answer.head(op, 0, serial, -71))
+        })()`.replace('workerData: {', 'workerData, workerData: {')
+      const ready = new Int32Array(new SharedArrayBuffer(4))
+      const src = new URL('../../dist/', import.meta.url).href
+      const host = new Worker(code, { eval: true, workerData: { path, version, src, ready } })
+      onTestFinished(async () => {
+        await host.terminate()
+      })
+      Atomics.wait(ready, 0, 0, 10_000)
+      const connecting = () => new HostPlatform({ directory, domid: 1 })
+      expect(connecting).toThrow(words)
+    })
+  }
 })

@@ -55,7 +55,7 @@ const step = fc.oneof(
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
 
 class Pair {
-  readonly space = new AddressSpace(() => {})
+  readonly space = new AddressSpace(() => {}, { mappings: 0 })
   readonly cells: (Cell | undefined)[] = Array.from({ length: PAGES + 12 }, () => undefined)
   readonly expected = new Map<Counted, Set<number>>()
 

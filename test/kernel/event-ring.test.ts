@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { decodePorts, encodePorts } from '../../src/abi/evtchn.ts'
 import { LocalEventQueue } from '../../src/kernel/local-event-queue.ts'
+import { PROFILES } from '../../src/kernel/profiles.ts'
 
 const AGAIN = -11
 const TOO_BIG = -27
@@ -56,7 +57,7 @@ const step = fc.oneof(
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
 
 function compare(steps: Step[]): void {
-  const queue = new LocalEventQueue()
+  const queue = new LocalEventQueue(PROFILES['linux-6.12'])
   const { ring } = queue
   const plain = new PlainRing()
   let wakes = 0
@@ -100,7 +101,7 @@ test('a ring delivers as its plain model does', () => {
 })
 
 test('sixty-four unread events fit and the next overflows (217, 258)', () => {
-  const queue = new LocalEventQueue()
+  const queue = new LocalEventQueue(PROFILES['linux-6.12'])
   queue.bound(3, { kind: 'unbound', domid: 1 })
   const round = (): void => {
     queue.raise(3)

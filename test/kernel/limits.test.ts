@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
+import { EVTCHN_BIND_STATIC, encodeU32 } from '../../src/abi/evtchn.ts'
 import { ALLOC_GREF_SIZE, encodeAllocGref, GNTALLOC_ALLOC_GREF } from '../../src/abi/gntalloc.ts'
 import { type Actor, ARENA, ARENA_SIZE, Rig } from './machine-rig.ts'
 
@@ -81,4 +82,49 @@ test('freed refs come back last in first out (226, 227, 228)', () => {
   expect(actor.alloc(fd, 3).refs).toEqual(refs)
   actor.process.close(fd)
   expect(actor.alloc(actor.open('gntalloc'), 3).refs).toEqual(reversed)
+})
+
+test('descriptors end at the limit of the process and at that of its domain', () => {
+  const { limits } = actor.process.domain
+  limits.maxFiles = 2
+  limits.maxDomainFiles = 3
+  const [fd] = [actor.open('gntdev'), actor.open('evtchn')]
+  expect(actor.open('gntdev')).toBe(-ERRNO.EMFILE)
+  expect(actor.process.explain()).toMatchObject({ knob: 'maxFiles', used: 2, wanted: 1 })
+  expect(actor.process.dup(fd)).toBe(-ERRNO.EMFILE)
+  expect(actor.process.explain(fd)?.knob).toBe('maxFiles')
+  const other = rig.actor(1)
+  other.open('gntdev')
+  expect(other.open('gntdev')).toBe(-ERRNO.ENFILE)
+  expect(other.process.explain()).toMatchObject({ knob: 'maxDomainFiles', used: 3, wanted: 1 })
+  actor.process.close(fd)
+  expect(actor.open('gntdev')).toBe(fd)
+})
+
+test('a mapping whose middle goes is one more, and may be one too many', () => {
+  const { limits, usage } = actor.process.domain
+  const fd = actor.open('gntalloc')
+  const { index } = actor.alloc(fd, 3)
+  limits.maxMappings = 1
+  const at = actor.mmap(fd, index, { count: 3 })
+  expect(at).toBeGreaterThan(0)
+  expect(actor.process.munmap(at + 4096, 4096)).toBe(-ERRNO.ENOMEM)
+  expect(actor.process.explain()).toMatchObject({ knob: 'maxMappings', used: 1, wanted: 2 })
+  expect(actor.process.protect(at + 4096, 4096, 1)).toBe(-ERRNO.ENOMEM)
+  limits.maxMappings = 2
+  expect(actor.process.munmap(at + 4096, 4096)).toBe(-ERRNO.ENOMEM)
+  limits.maxMappings = 3
+  expect(actor.process.munmap(at + 4096, 4096)).toBe(0)
+  expect(actor.process.munmap(at, 3 * 4096)).toBe(0)
+  expect(usage.mappings).toBe(0)
+})
+
+test('BIND_STATIC takes any port that an interrupt can be made for, once in a domain', () => {
+  const [fd, other] = [actor.open('evtchn'), actor.open('evtchn')]
+  const bindStatic = (on: number, port: number) =>
+    actor.ioctl(on, EVTCHN_BIND_STATIC, encodeU32(port))
+  expect(bindStatic(fd, 131071)).toBe(0)
+  expect(bindStatic(fd, 131071)).toBe(-ERRNO.EISCONN)
+  expect(bindStatic(other, 131071)).toBe(-ERRNO.EBUSY)
+  for (const port of [131072, 2 ** 32 - 1]) expect(bindStatic(fd, port)).toBe(-ERRNO.ENOMEM)
 })

@@ -112,13 +112,14 @@ export class Rig {
 export class Actor {
   readonly rig: Rig
   readonly process: Process
-  readonly memory = new ArenaMemory()
+  readonly memory: ArenaMemory
   /** Mappings are placed upwards, a page apart. */
   #place = 0x1000_0000
 
-  constructor(rig: Rig, process: Process) {
+  constructor(rig: Rig, process: Process, memory: ArenaMemory = new ArenaMemory()) {
     this.rig = rig
     this.process = process
+    this.memory = memory
   }
 
   get domid(): number {

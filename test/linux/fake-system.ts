@@ -96,6 +96,10 @@ class FakeWatch implements Watch {
     this.#armed.delete(this)
   }
 
+  ref(): void {}
+
+  unref(): void {}
+
   close(): void {
     this.#armed.delete(this)
   }

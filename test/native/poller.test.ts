@@ -122,7 +122,19 @@ test('the number of a closed descriptor can be watched for another', async () =>
   await new Promise<void>(resolve => poller(second, resolve).arm())
 })
 
-for (const scenario of ['idle', 'unref', 'exit-armed', 'dropped', 'throws']) {
+const ENDINGS = [
+  'idle',
+  'unref',
+  'exit-armed',
+  'unref-readable',
+  'armed-at-exit',
+  'worker-ends',
+  'worker-terminated',
+  'dropped',
+  'throws',
+]
+
+for (const scenario of ENDINGS) {
   test(`a process with a poller ends as it should: ${scenario}`, async () => {
     const fixture = fileURLToPath(new URL('./fixtures/poller-exit.mjs', import.meta.url))
     const { stdout } = await promisify(execFile)(process.execPath, [

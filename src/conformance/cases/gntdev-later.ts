@@ -82,9 +82,9 @@ const indexes: readonly ConformanceCase[] = [
     await refused('EINVAL', (await t.gntdev()).offsetFor(LAST_PAGE))
   }),
 
-  defineCase(282, 'a kernel without dma-buf for grants answers ENOTTY', async t => {
+  defineCase(282, 'a kernel without dma-buf for grants does not know the call', async t => {
     const d = await t.gntdev()
-    await refused('ENOTTY', d.ioctl(GNTDEV_DMABUF_EXP_FROM_REFS, new Uint8Array(20)))
+    await refused(t.profile.unknownIoctl, d.ioctl(GNTDEV_DMABUF_EXP_FROM_REFS, new Uint8Array(20)))
   }),
 ]
 
@@ -92,7 +92,7 @@ const lifetimes: readonly ConformanceCase[] = [
   defineCase(276, 'pages of a killed granter live on while they are mapped', async t => {
     const victim = await t.disposable()
     const { grants } = await (await t.gntalloc({ on: victim })).granted()
-    const d = await t.gntdev()
+    const d = await t.peerGntdev()
     const { index, region } = await d.mapped(grants)
     await region.store(0, 1)
     await victim.kill()
@@ -107,13 +107,15 @@ const lifetimes: readonly ConformanceCase[] = [
       await ok(d.unmap(one.index))
     }
     await t.settleDeferred()
+    // The granter is gone: without a timer nobody of its domain has called since.
+    if (!t.profile.freesByTimer) await ok((await t.gntalloc()).alloc({ count: 0 }))
     await refused('EINVAL', d.tryMap(grants))
   }),
 
   defineCase(279, 'a map whose mmap failed can be armed, and UNMAP sends its event', async t => {
     const bell = await t.channel()
     const d = await t.gntdev()
-    const { index } = await ok(d.map([{ domid: t.domid, ref: NO_SUCH_REF }]))
+    const { index } = await ok(d.map([{ domid: t.peerDomid, ref: NO_SUCH_REF }]))
     await refused('EINVAL', d.mmap(index))
     assert.equal(await d.setNotify(index, BOTH, bell.port), 0)
     assert.equal(await d.unmap(index), 0)
@@ -121,7 +123,7 @@ const lifetimes: readonly ConformanceCase[] = [
   }),
 
   defineCase(283, 'a read-only mapping outlives its grant and its map', async t => {
-    const a = await t.gntalloc()
+    const a = await t.peerGntalloc()
     const granted = await a.granted({ flags: 0 })
     const d = await t.gntdev()
     const { index, region } = await d.mapped(granted.grants, { prot: PROT_READ })

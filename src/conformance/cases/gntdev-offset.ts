@@ -15,7 +15,7 @@ const expectAnswer = async (d: Gntdev, vaddr: Address, offset: number, count: nu
 
 /** A mapping of two pages at index 4096, behind a map of one page. */
 const secondMap = async (t: CaseContext, at?: Address): Promise<{ d: Gntdev; region: Region }> => {
-  const { grants } = await (await t.gntalloc()).granted({ count: 2 })
+  const { grants } = await (await t.peerGntalloc()).granted({ count: 2 })
   const d = await t.gntdev()
   await d.mapAnything()
   const { index, region } = await d.mapped(grants, at === undefined ? {} : { at })

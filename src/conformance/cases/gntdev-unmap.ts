@@ -52,7 +52,7 @@ export const gntdevUnmap: readonly ConformanceCase[] = [
   }),
 
   defineCase(138, 'a mapping outlives UNMAP', async t => {
-    const { grants, region: ours } = await (await t.gntalloc()).share()
+    const { grants, region: ours } = await (await t.peerGntalloc()).share()
     const d = await t.gntdev()
     const { index, region } = await d.mapped(grants)
     await ok(d.unmap(index))
@@ -62,7 +62,7 @@ export const gntdevUnmap: readonly ConformanceCase[] = [
   }),
 
   defineCase(139, 'a mapping of a grant outlives its descriptor', async t => {
-    const { grants, region: ours } = await (await t.gntalloc()).share()
+    const { grants, region: ours } = await (await t.peerGntalloc()).share()
     const d = await t.gntdev()
     const { region } = await d.mapped(grants)
     await d.close()
@@ -70,10 +70,19 @@ export const gntdevUnmap: readonly ConformanceCase[] = [
     assert.equal(await ours.byte(0), 3)
   }),
 
-  defineCaseFor('hvm', 140, 'in HVM a grant stays mapped by munmap alone'),
+  defineCaseFor('hvm', 140, 'in HVM a grant stays mapped by munmap alone', async t => {
+    const a = await t.peerGntalloc()
+    const { index, grants } = await a.granted()
+    const d = await t.gntdev()
+    const { region } = await d.mapped(grants)
+    await ok(region.munmap())
+    await ok(a.dealloc(index))
+    await t.settleDeferred()
+    await ok(d.probe(grants))
+  }),
 
-  defineCase(141, 'in PV munmap alone lets go of a grant', async t => {
-    const a = await t.gntalloc()
+  defineCaseFor('pv', 141, 'in PV munmap alone lets go of a grant', async t => {
+    const a = await t.peerGntalloc()
     const { index, grants } = await a.granted()
     const d = await t.gntdev()
     const { region } = await d.mapped(grants)
@@ -84,7 +93,7 @@ export const gntdevUnmap: readonly ConformanceCase[] = [
   }),
 
   defineCase(142, 'the index of an unmapped map is free while its mapping lives', async t => {
-    const { grants, region: ours } = await (await t.gntalloc()).share()
+    const { grants, region: ours } = await (await t.peerGntalloc()).share()
     const d = await t.gntdev()
     const { index, region } = await d.mapped(grants)
     await ok(d.unmap(index))

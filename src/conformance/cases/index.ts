@@ -3,6 +3,7 @@ import { destroyedDomain } from './destroyed-domain.ts'
 import { evtchnBasic } from './evtchn-basic.ts'
 import { evtchnBind } from './evtchn-bind.ts'
 import { evtchnQueue } from './evtchn-queue.ts'
+import { foundByDifferential } from './found-by-differential.ts'
 import { generic } from './generic.ts'
 import { gntallocAlloc } from './gntalloc-alloc.ts'
 import { gntallocLater } from './gntalloc-later.ts'
@@ -17,6 +18,8 @@ import { gntdevOffset } from './gntdev-offset.ts'
 import { gntdevUnmap } from './gntdev-unmap.ts'
 import { grantCopy } from './grant-copy.ts'
 import { hvmMappings } from './hvm-mappings.ts'
+import { otherDomains } from './other-domains.ts'
+import { plantedBugs } from './planted-bugs.ts'
 import { pvMappings } from './pv-mappings.ts'
 import { releaseOrder } from './release-order.ts'
 
@@ -42,4 +45,7 @@ export const CASES: readonly ConformanceCase[] = [
   ...pvMappings,
   ...hvmMappings,
   ...destroyedDomain,
+  ...otherDomains,
+  ...plantedBugs,
+  ...foundByDifferential,
 ].sort((a, b) => a.id - b.id)

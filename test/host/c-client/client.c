@@ -25,6 +25,7 @@
 enum { HELLO = 1, OPEN, IOCTL, MMAP, MUNMAP, PROTECT, DUP, CLOSE, CHUNK, CHUNK_MAPPED, PEER };
 enum { GNTALLOC, GNTDEV, EVTCHN };
 enum { MAGIC = 0x4d4f4458, VERSION = 1, PAGE = 4096, SLOTS = 131072, MASKED = 1, PENDING = 2 };
+enum { LOOK_AT_ALL, SENT };
 enum { CLEAR_BYTE = 1, SEND_EVENT = 2, BYTE = 72 };
 
 struct header { uint16_t op, flags; uint32_t serial; int32_t result; uint32_t length; };
@@ -120,8 +121,13 @@ static void notify(int evtchn, uint32_t own) {
 	uint32_t word = atomic_load(state);
 	while (!(word & PENDING) &&
 		!atomic_compare_exchange_weak(state, &word, word ? word | PENDING : MASKED));
-	/* It was idle: we have masked it, and owe it a message. */
-	if (word == 0 && write(peer.pipe, &peer.number, 4) < 0) atomic_store(peer.states, 1);
+	if (word == 0) { /* It was idle: we have masked it, and owe it a message. */
+		atomic_fetch_add(peer.states + SENT, 1);
+		if (write(peer.pipe, &peer.number, 4) < 0) {
+			atomic_store(peer.states + LOOK_AT_ALL, 1);
+			if (write(peer.pipe, &peer.number, 4) < 0) atomic_fetch_sub(peer.states + SENT, 1);
+		}
+	}
 	munmap((void *)peer.states, SLOTS * 4);
 	close(peer.pipe), close(fds[1]);
 }

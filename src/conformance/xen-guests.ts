@@ -1,0 +1,96 @@
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { ChildPuppet } from './child-puppet.ts'
+import type { Puppet } from './puppet.ts'
+import type { RigDomain } from './rig.ts'
+
+/** Where the test bed's dom0 has a folder for each guest that it made. */
+const GUESTS = '/run/testbed'
+
+const execute = promisify(execFile)
+
+/** The numbers of the test bed's guests, which are their domids; none in any other domain. */
+export function guestsHere(): number[] {
+  let names: string[] = []
+  try {
+    names = readdirSync(GUESTS)
+  } catch {
+    // No test bed, or a guest of one.
+  }
+  return names.map(name => Number(/^domu(\d+)$/.exec(name)?.[1])).filter(domid => domid > 0)
+}
+
+/** Starts the puppet in C in a guest; dom0's `domu` carries its lines. */
+export function startGuestPuppet(program: string, domid: number): Promise<ChildPuppet> {
+  return ChildPuppet.start({
+    command: ['domu', String(domid), `INTERDOM_DOMID=${domid} exec ${program}`],
+    kill: async pid => {
+      await execute('domu', [String(domid), `kill -9 ${pid}`])
+    },
+  })
+}
+
+/**
+ * The other domains of dom0's rig: guests that serve case after case. One that a case destroyed is
+ * followed by a new one when the next case asks for it, and not before: a guest that boots takes
+ * ports of dom0, whose numbers are the subject of some cases.
+ */
+export class XenGuests {
+  readonly #program: string
+  readonly #free: number[]
+  readonly #taken: XenGuest[] = []
+
+  /** @param program - Where the guests have the puppet in C. */
+  constructor(program: string, domids: readonly number[]) {
+    this.#program = program
+    this.#free = [...domids]
+  }
+
+  async take(): Promise<RigDomain> {
+    const domid = this.#free.shift() ?? (await newGuest())
+    const guest = new XenGuest(this.#program, domid)
+    this.#taken.push(guest)
+    return guest
+  }
+
+  /** Ends a case. */
+  async reset(): Promise<void> {
+    for (const guest of this.#taken.splice(0)) {
+      await guest.reset()
+      if (!guest.isDestroyed) this.#free.push(guest.domid)
+    }
+  }
+}
+
+class XenGuest implements RigDomain {
+  readonly domid: number
+  isDestroyed = false
+  readonly #program: string
+  #puppets: ChildPuppet[] = []
+
+  constructor(program: string, domid: number) {
+    this.#program = program
+    this.domid = domid
+  }
+
+  async puppet(): Promise<Puppet> {
+    const puppet = await startGuestPuppet(this.#program, this.domid)
+    this.#puppets.push(puppet)
+    return puppet
+  }
+
+  async destroy(): Promise<void> {
+    this.isDestroyed = true
+    await execute('xl', ['destroy', `domu${this.domid}`])
+    for (const puppet of this.#puppets) await puppet.gone()
+  }
+
+  async reset(): Promise<void> {
+    for (const puppet of this.#puppets.splice(0)) await puppet.exit()
+  }
+}
+
+async function newGuest(): Promise<number> {
+  return Number((await execute('new-guest')).stdout)
+}

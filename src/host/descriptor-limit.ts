@@ -1,0 +1,16 @@
+import type { ErrorFacts } from '../base/errors.ts'
+import { getDescriptorLimit } from '../native/process.ts'
+
+/** For a person: this process, a host or a client of one, has all descriptors that it may have. */
+export function noDescriptorLeft(owner = 'this process'): ErrorFacts {
+  const limit = getDescriptorLimit()
+  const all = typeof limit === 'number' ? undefined : limit.soft
+  return {
+    limit: 'RLIMIT_NOFILE',
+    ...(all === undefined ? {} : { limitValue: all }),
+    limitUnit: `descriptors of ${owner}`,
+    ...(all === undefined ? {} : { used: all }),
+    wanted: 1,
+    fix: `raise it (ulimit -n) where ${owner} is started`,
+  }
+}
