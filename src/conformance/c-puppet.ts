@@ -9,22 +9,33 @@ import { ChildPuppet } from './child-puppet.ts'
 export const C_PUPPET_VARIABLE = 'INTERDOM_C_PUPPET'
 
 /** Two levels up both from the sources and from the compiled code. */
-const SOURCE = fileURLToPath(new URL('../../testbed/puppet.c', import.meta.url))
+const SOURCES = new URL('../../testbed/', import.meta.url)
 /** As many children as a case forks. */
 const FORKS = 2
 
 const execute = promisify(execFile)
 
-/** Compiles the puppet in C into a folder and answers its path. It needs no library to run. */
-export async function compileCPuppet(folder: string): Promise<string> {
-  const program = join(folder, 'puppet')
+/** Compiles the puppet in C into a folder and answers its path. */
+export function compileCPuppet(folder: string): Promise<string> {
+  return compile('puppet', folder, 'the cases of fork, signal, fault and remap')
+}
+
+/** Compiles the player of scripts of calls into a folder and answers its path. */
+export function compilePlayer(folder: string): Promise<string> {
+  return compile('player', folder, 'differential runs')
+}
+
+/** What it makes needs no library to run. */
+async function compile(name: string, folder: string, purpose: string): Promise<string> {
+  const program = join(folder, name)
+  const source = fileURLToPath(new URL(`${name}.c`, SOURCES))
   const words = ['-std=gnu11', '-O1', '-Wall', '-Wextra', '-Werror', '-static', '-o', program]
   try {
-    await execute('gcc', [...words, SOURCE])
+    await execute('gcc', [...words, source])
   } catch (cause) {
     const { code, stderr } = cause as { code?: unknown; stderr?: string }
     const why = code === 'ENOENT' ? 'gcc is not in PATH' : `gcc says:\n${stderr}`
-    const wanted = 'the puppet in C, for the cases of fork, signal, fault and remap'
+    const wanted = `the ${name} in C, for ${purpose}`
     const fix = 'apt-get install --no-install-recommends gcc libc6-dev'
     const message = `cannot compile ${wanted}: ${why}\nInstall a compiler: ${fix}`
     throw new TestbedError('ERR_TESTBED_TOOLS', message, { cause })

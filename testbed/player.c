@@ -1,0 +1,403 @@
+/*
+ * Plays scripts of system calls on the Xen devices, fast: on an emulated machine a puppet that is
+ * told each call and waits for each answer takes ten milliseconds a call, this takes a tenth of one.
+ *
+ *     player <script >tape
+ *
+ * A line of the script is one call of one process, words apart by a space; the tape has a line for
+ * each, what it answered (a number or -errno) and, behind a space, bytes as hexadecimal digits:
+ *
+ *     0 arena 25                         -> address of 25 pages, of which @0 is the first byte
+ *     0 open gntalloc 2050 $0            -> descriptor, kept as $0; the number is open(2)'s flags
+ *     0 ioctl $0 1591045 2:0 2:1 4:1 8:0 4:0 4:0 >16:4:$1 -> result, the argument afterwards
+ *     0 pointer $0 1591045 4096          -> result of an ioctl with a plain address
+ *     0 mmap $0 0 4096 3 1 @0            -> address: descriptor, offset, length, prot, flags, place
+ *     0 read $2 4096 3000                -> result, bytes; waits so many milliseconds for them
+ *     0 write $2 4:$7                    -> result
+ *     0 poll $2 0                        -> revents; waits so long for POLLIN or POLLERR
+ *     0 dup $0 $3        0 close $0      0 anonymous 4096 @0
+ *     0 munmap @0 4096   0 protect @0 4096 1
+ *     0 peek @0 64       0 poke @0 ff00  -> what it ended in (-SIGSEGV), bytes
+ *     0 reset                            unmaps the arena, closes everything
+ *     0 kill                             a later call of process 0 is of a new one
+ *     0 limit xen_gntalloc 3             0 settle 1100
+ *
+ * A number is written out, or `$n`, what call n's variable was given, or `@n`, byte n of the arena.
+ * `size:number` is a field of an argument, little endian; `>offset:size:$n` keeps a field of the
+ * answer; a variable at the end of an ioctl keeps its result. Variables are shared by all processes.
+ * A script is made by src/differential/script.ts.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGE 4096UL
+#define PROCESSES 8
+#define VARIABLES 4096
+#define DESCRIPTORS 1024
+#define BYTES_MAX 65536
+#define WORDS_MAX 512
+
+static void die(const char *why) {
+    fprintf(stderr, "player: %s\n", why);
+    _exit(1);
+}
+
+/* ---- what a process has ---- */
+
+static long *variables;
+static unsigned char *arena;
+static size_t arena_length;
+static bool is_open[DESCRIPTORS];
+static unsigned char bytes[BYTES_MAX];
+static size_t byte_count;
+
+static sigjmp_buf on_fault;
+static volatile sig_atomic_t is_touching;
+
+static void fault(int number) {
+    if (is_touching) siglongjmp(on_fault, number);
+    signal(number, SIG_DFL);
+}
+
+/* ---- words ---- */
+
+static char *words[WORDS_MAX];
+static int word_count;
+
+static void split(char *line) {
+    word_count = 0;
+    for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n")) {
+        if (word_count == WORDS_MAX) die("too many words");
+        words[word_count++] = word;
+    }
+}
+
+static const char *word(int n) {
+    if (n >= word_count) die("a word is missing");
+    return words[n];
+}
+
+static long *variable(const char *text) {
+    long n = *text == '$' ? strtol(text + 1, NULL, 10) : -1;
+    if (n < 0 || n >= VARIABLES) die("no such variable");
+    return &variables[n];
+}
+
+static long number(const char *text) {
+    if (*text == '$') return *variable(text);
+    if (*text == '@') return (long)arena + strtol(text + 1, NULL, 10);
+    return strtoll(text, NULL, 10);
+}
+
+/* ---- arguments ---- */
+
+/* Fields from word n on, little endian; answers the first word that is none. */
+static int put_fields(int n) {
+    for (byte_count = 0; n < word_count && strchr(words[n], ':') && *words[n] != '>'; n++) {
+        char *value;
+        long size = strtol(words[n], &value, 10);
+        unsigned long left = (unsigned long)number(value + 1);
+        if (size < 1 || byte_count + (size_t)size > BYTES_MAX) die("no such field");
+        for (long i = 0; i < size; i++) {
+            bytes[byte_count++] = i < 8 ? left & 255 : 0;
+            left >>= 8;
+        }
+    }
+    return n;
+}
+
+static void keep_fields(int n, long result) {
+    for (; n < word_count; n++) {
+        if (*words[n] == '$') {
+            if (result > 0) *variable(words[n]) = result;
+            continue;
+        }
+        char *at;
+        long offset = strtol(words[n] + 1, &at, 10), size = strtol(at + 1, &at, 10), value = 0;
+        for (long i = size; i-- > 0;) value = value << 8 | bytes[offset + i];
+        if (result >= 0) *variable(at + 1) = value;
+    }
+}
+
+static long answered(long result) {
+    return result < 0 ? -errno : result;
+}
+
+/* A descriptor that there is not must name none later on: least of all one of the player's own. */
+static long adopted(long fd, const char *kept) {
+    *variable(kept) = fd;
+    if (fd < 0) return -errno;
+    if (fd >= DESCRIPTORS) die("too many descriptors");
+    is_open[fd] = true;
+    return fd;
+}
+
+/* ---- calls ---- */
+
+static long play_ioctl(void) {
+    int next = put_fields(3);
+    size_t length = byte_count;
+    long result = answered(ioctl((int)number(word(1)), number(word(2)), bytes));
+    keep_fields(next, result);
+    byte_count = length;
+    return result;
+}
+
+static long play_open(void) {
+    char path[64];
+    snprintf(path, sizeof path, "/dev/xen/%s", word(1));
+    return adopted(open(path, (int)number(word(2))), word(3));
+}
+
+static long map(long fd, long offset, long length, long prot, long flags, long place) {
+    void *at = mmap((void *)place, (size_t)length, (int)prot, (int)flags, (int)fd, offset);
+    return at == MAP_FAILED ? -errno : (long)at;
+}
+
+static long play_mmap(void) {
+    long flags = number(word(5)) | MAP_FIXED;
+    return map(number(word(1)), number(word(2)), number(word(3)), number(word(4)), flags,
+        number(word(6)));
+}
+
+static long play_anonymous(long flags, long length, long place) {
+    return map(-1, 0, length, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE | MAP_ANONYMOUS, place);
+}
+
+static long play_arena(void) {
+    arena_length = (size_t)number(word(1)) * PAGE;
+    long at = play_anonymous(0, (long)arena_length, 0);
+    if (at < 0) die("no memory");
+    arena = (unsigned char *)at;
+    return at;
+}
+
+static short wait_for(int fd, long ms) {
+    struct pollfd one = {.fd = fd, .events = POLLIN};
+    if (ms > 0 && fd >= 0) poll(&one, 1, (int)ms);
+    one.events = POLLIN | POLLOUT;
+    poll(&one, 1, 0);
+    return one.revents;
+}
+
+static long play_read(void) {
+    int fd = (int)number(word(1));
+    wait_for(fd, number(word(3)));
+    long result = answered(read(fd, bytes, (size_t)number(word(2))));
+    byte_count = result > 0 ? (size_t)result : 0;
+    return result;
+}
+
+static long play_write(void) {
+    put_fields(2);
+    long result = answered(write((int)number(word(1)), bytes, byte_count));
+    byte_count = 0;
+    return result;
+}
+
+/* Copies byte by byte; answers 0, or minus the signal that ended it. */
+static long touch(volatile unsigned char *to, volatile unsigned char *from, size_t length) {
+    int ended = sigsetjmp(on_fault, 1);
+    if (ended == 0) {
+        is_touching = 1;
+        for (size_t i = 0; i < length; i++) to[i] = from[i];
+    }
+    is_touching = 0;
+    return -ended;
+}
+
+static long play_peek(void) {
+    size_t length = (size_t)number(word(2));
+    if (length > BYTES_MAX) die("too long a look");
+    long result = touch(bytes, (unsigned char *)number(word(1)), length);
+    byte_count = result ? 0 : length;
+    return result;
+}
+
+static long play_poke(void) {
+    put_fields(2);
+    long result = touch((unsigned char *)number(word(1)), bytes, byte_count);
+    byte_count = 0;
+    return result;
+}
+
+static long play_close(void) {
+    long fd = number(word(1));
+    if (fd >= 0 && fd < DESCRIPTORS) is_open[fd] = false;
+    return answered(close((int)fd));
+}
+
+static long play_reset(void) {
+    if (arena) munmap(arena, arena_length);
+    arena = NULL;
+    for (int fd = 0; fd < DESCRIPTORS; fd++)
+        if (is_open[fd]) close(fd);
+    memset(is_open, 0, sizeof is_open);
+    return 0;
+}
+
+static long play(void) {
+    const char *call = word(0);
+    byte_count = 0;
+    if (!strcmp(call, "ioctl")) return play_ioctl();
+    if (!strcmp(call, "pointer"))
+        return answered(ioctl((int)number(word(1)), number(word(2)), number(word(3))));
+    if (!strcmp(call, "open")) return play_open();
+    if (!strcmp(call, "dup"))
+        return adopted(fcntl((int)number(word(1)), F_DUPFD_CLOEXEC, 0), word(2));
+    if (!strcmp(call, "close")) return play_close();
+    if (!strcmp(call, "mmap")) return play_mmap();
+    if (!strcmp(call, "arena")) return play_arena();
+    if (!strcmp(call, "anonymous"))
+        return play_anonymous(MAP_FIXED, number(word(1)), number(word(2)));
+    if (!strcmp(call, "munmap"))
+        return answered(munmap((void *)number(word(1)), (size_t)number(word(2))));
+    if (!strcmp(call, "protect"))
+        return answered(
+            mprotect((void *)number(word(1)), (size_t)number(word(2)), (int)number(word(3))));
+    if (!strcmp(call, "peek")) return play_peek();
+    if (!strcmp(call, "poke")) return play_poke();
+    if (!strcmp(call, "read")) return play_read();
+    if (!strcmp(call, "write")) return play_write();
+    if (!strcmp(call, "poll")) return wait_for((int)number(word(1)), number(word(2)));
+    if (!strcmp(call, "reset")) return play_reset();
+    die("no such call");
+    return 0;
+}
+
+/* ---- processes: each is told its lines, and writes to the tape itself ---- */
+
+static struct process {
+    pid_t pid;
+    int line; /* to it */
+    int done; /* from it, a byte for each line */
+} processes[PROCESSES];
+
+static void tell_tape(long result) {
+    static char text[BYTES_MAX * 2 + 64];
+    int length = sprintf(text, "%ld", result);
+    if (byte_count > 0) text[length++] = ' ';
+    for (size_t i = 0; i < byte_count; i++) {
+        text[length++] = "0123456789abcdef"[bytes[i] >> 4];
+        text[length++] = "0123456789abcdef"[bytes[i] & 15];
+    }
+    text[length++] = '\n';
+    for (int done = 0; done < length;) {
+        ssize_t written = write(1, text + done, (size_t)(length - done));
+        if (written < 0) _exit(1);
+        done += (int)written;
+    }
+}
+
+static void be_process(int in, int out) {
+    static char line[BYTES_MAX];
+    struct sigaction action = {.sa_handler = fault};
+    sigaction(SIGSEGV, &action, NULL);
+    sigaction(SIGBUS, &action, NULL);
+    for (;;) {
+        /* The conductor waits for each line to be done before it writes the next. */
+        ssize_t length = read(in, line, sizeof line - 1);
+        if (length <= 0) _exit(0);
+        line[length] = 0;
+        split(line);
+        tell_tape(play());
+        if (write(out, "", 1) != 1) _exit(1);
+    }
+}
+
+static struct process *process(long n) {
+    if (n < 0 || n >= PROCESSES) die("no such process");
+    struct process *one = &processes[n];
+    if (one->pid) return one;
+    /* A line longer than a pipe takes at once would come in pieces: packets do not. */
+    int line[2], done[2];
+    if (pipe2(line, O_DIRECT | O_CLOEXEC) || pipe2(done, O_CLOEXEC)) die("no pipe");
+    one->pid = fork();
+    if (one->pid < 0) die("no process");
+    if (one->pid == 0) {
+        for (int i = 0; i < PROCESSES; i++)
+            if (&processes[i] != one && processes[i].pid) {
+                close(processes[i].line);
+                close(processes[i].done);
+            }
+        close(line[1]);
+        close(done[0]);
+        be_process(line[0], done[1]);
+    }
+    close(line[0]);
+    close(done[1]);
+    one->line = line[1];
+    one->done = done[0];
+    return one;
+}
+
+static void end(struct process *one) {
+    if (!one->pid) return;
+    kill(one->pid, SIGKILL);
+    waitpid(one->pid, NULL, 0);
+    close(one->line);
+    close(one->done);
+    one->pid = 0;
+}
+
+static long set_limit(const char *module, const char *pages) {
+    char path[96];
+    snprintf(path, sizeof path, "/sys/module/%s/parameters/limit", module);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    long written = answered(write(fd, pages, strlen(pages)));
+    close(fd);
+    return written < 0 ? written : 0;
+}
+
+/* The calls of the machine, which no process makes; false for those that one does. */
+static bool perform_here(char *line) {
+    char module[32], pages[16];
+    long n, ms, result = 0;
+    char call[16];
+    if (sscanf(line, "%ld %15s", &n, call) != 2) die("not a line");
+    if (!strcmp(call, "kill")) {
+        end(&processes[n]);
+    } else if (sscanf(line, "%ld settle %ld", &n, &ms) == 2) {
+        usleep((useconds_t)ms * 1000);
+    } else if (sscanf(line, "%ld limit %31s %15s", &n, module, pages) == 3) {
+        result = set_limit(module, pages);
+    } else {
+        return false;
+    }
+    tell_tape(result);
+    return true;
+}
+
+int main(void) {
+    static char line[BYTES_MAX];
+    signal(SIGPIPE, SIG_IGN);
+    variables = mmap(NULL, VARIABLES * sizeof *variables, PROT_READ | PROT_WRITE,
+        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (variables == MAP_FAILED) die("no memory");
+    for (int n = 0; n < VARIABLES; n++) variables[n] = -1;
+    while (fgets(line, sizeof line, stdin)) {
+        char *rest, byte;
+        long n = strtol(line, &rest, 10);
+        if (perform_here(line)) continue;
+        struct process *one = process(n);
+        size_t length = strlen(++rest);
+        if (length >= PAGE) die("too long a line");
+        if (write(one->line, rest, length) != (ssize_t)length) die("a process is gone");
+        if (read(one->done, &byte, 1) != 1) die("a process died");
+    }
+    for (int i = 0; i < PROCESSES; i++) end(&processes[i]);
+    return 0;
+}
