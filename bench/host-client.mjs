@@ -1,12 +1,8 @@
 /** The measuring half of host.mjs, in a process that can be pinned. Prints its ratios as JSON. */
-import { execFileSync, fork } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import * as gntalloc from '../dist/abi/gntalloc.js'
 import * as gntdev from '../dist/abi/gntdev.js'
 import { connectHost, giveOrder } from '../dist/host/index.js'
-import { receiveMessage, sendMessage } from '../dist/native/messages.js'
-import * as sockets from '../dist/native/sockets.js'
+import { bareTrips } from './bare-trips.mjs'
 
 const PAGE_SIZE = 4096
 const ROUNDS = 41
@@ -38,7 +34,6 @@ set('maxGrantFrames', 512)
 for (let i = 0; i < 100; i++) share(1000)
 const loaded = { alloc: one.open('gntalloc', options), map: two.open('gntdev', options) }
 report.live = await againstNone(loaded)
-report.wake = await wake()
 process.stdout.write(JSON.stringify(report))
 process.exit(0)
 
@@ -90,43 +85,6 @@ async function againstNone(devices) {
   return compare(() => cycle(1, devices), cycleIn3, 200)
 }
 
-/** A round trip of notifications between two event loops, and of bytes through two FIFOs. */
-async function wake() {
-  const peer = fork(fileURLToPath(new URL('wake-peer.mjs', import.meta.url)), [], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc', 'pipe', 'pipe'],
-    env: { ...process.env, INTERDOM_DOMID: '2' },
-  })
-  pin(peer.pid, process.env.PEER_CORE)
-  const { connect } = await import('../dist/index.js')
-  const xen = await connect({ domid: 1 })
-  const bell = xen.evtchn.bindUnbound({ to: 2 })
-  peer.send({ port: bell.port })
-  await once(peer, 'message')
-  const events = bell.events()[Symbol.asyncIterator]()
-  const [, , , , down, up] = peer.stdio
-  const heard = () => new Promise(resolve => up.once('data', resolve))
-  const times = { loaded: [], bare: [] }
-  for (let round = -3; round < ROUNDS; round++) {
-    for (const side of round % 2 === 0 ? ['loaded', 'bare'] : ['bare', 'loaded']) {
-      const start = process.hrtime.bigint()
-      for (let i = 0; i < 100; i++) {
-        if (side === 'loaded') {
-          const next = events.next()
-          bell.notify()
-          await next
-        } else {
-          const answer = heard()
-          down.write('x')
-          await answer
-        }
-      }
-      if (round >= 0) times[side].push(Number(process.hrtime.bigint() - start) / 100)
-    }
-  }
-  peer.kill('SIGKILL')
-  return figures(times)
-}
-
 function compare(loaded, bareSide, count) {
   const times = { loaded: [], bare: [] }
   for (let round = -5; round < ROUNDS; round++) {
@@ -147,22 +105,5 @@ function figures(times) {
     loadedNs: Math.round(loadedNs),
     bareNs: Math.round(bareNs),
     ratio: round2(loadedNs / bareNs),
-  }
-}
-
-function pin(pid, core) {
-  execFileSync('taskset', ['-acp', String(core), String(pid)], { stdio: 'ignore' })
-}
-
-function bareTrips(path) {
-  const socket = sockets.socket(sockets.SOCK_SEQPACKET)
-  sockets.setReceiveTimeout(socket, 10_000)
-  if (sockets.connect(socket, path) < 0) throw new Error(`nobody listens at ${path}`)
-  const bytes = new Uint8Array(8)
-  return count => {
-    for (let i = 0; i < count; i++) {
-      sendMessage(socket, bytes)
-      receiveMessage(socket, bytes)
-    }
   }
 }

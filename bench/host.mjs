@@ -32,11 +32,6 @@ export async function run() {
         atMost: 1.3,
         ...measured.live,
       },
-      {
-        title: `notify to wake against a byte in a FIFO, ${place}`,
-        atMost: 1.15,
-        ...measured.wake,
-      },
     )
   }
   return results
@@ -56,7 +51,7 @@ async function measure(serverCore, clientCore) {
     ['-c', String(clientCore), process.execPath, '--expose-gc', program('host-client.mjs')],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...machine.env(1), ECHO: echoPath, PEER_CORE: String(serverCore) },
+      env: { ...machine.env(1), ECHO: echoPath },
     },
   )
   let output = ''

@@ -63,6 +63,10 @@ export class ModelRig {
       'gntalloc.limit': 2 ** 21,
       maxGrantFrames: 4096,
       maxMaptrackFrames: 16384,
+      maxMaps: 2 ** 21,
+      maxMapPages: 2 ** 21,
+      maxMappings: 2 ** 21,
+      maxMemory: 2 ** 21,
     }
     const machine = new Machine({ pages: new NumberedPages(), clock: new ManualClock() })
     this.machine = machine
