@@ -27,6 +27,7 @@ const LEVELS = [
   ['index.ts', 'start-host.ts'],
   ['testbed'],
   ['conformance'],
+  ['differential'],
   ['cli'],
 ] as const
 
@@ -41,10 +42,14 @@ const BANS: readonly { what: RegExp; rooms: readonly string[]; why: string }[] =
   { what: /\bnew DataView\b/, rooms: ['abi', 'memory'], why: 'DataView: only abi and memory' },
   {
     what: /\bDate\.now\b|\bMath\.random\b|\bnew Date\b|\bperformance\.now\b/,
-    rooms: ['host', 'linux', 'cli', 'testbed', 'conformance'],
+    rooms: ['host', 'linux', 'cli', 'testbed', 'conformance', 'differential'],
     why: 'time and randomness are injected',
   },
-  { what: /\bconsole\./, rooms: ['cli', 'host', 'conformance'], why: 'a library does not log' },
+  {
+    what: /\bconsole\./,
+    rooms: ['cli', 'host', 'conformance', 'differential'],
+    why: 'a library does not log',
+  },
 ]
 
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
@@ -152,6 +157,7 @@ describe('a file', () => {
         'sim/index',
         'conformance/index',
         'conformance/main',
+        'differential/main',
         'cli/main',
       ].map(name => `src/${name}.ts`),
       ...spawned(),

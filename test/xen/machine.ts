@@ -1,44 +1,144 @@
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
 import type { TestProject } from 'vitest/node'
-import { parseReport, runWithPackage, SUITE_COMMAND } from '../../src/conformance/xen-testbed.ts'
+import type { ConformanceReport } from '../../src/conformance/report.ts'
+import {
+  DOM0_MEMORY,
+  parseReport,
+  runWithPackage,
+  SUITE_COMMAND,
+  SUITE_GUESTS,
+} from '../../src/conformance/xen-testbed.ts'
+import { defaultKernel } from '../../src/testbed/packages.ts'
+import { cacheFolder } from '../../src/testbed/places.ts'
+import { BAD_INPUT, BAD_INPUT_PEER, type BadInputPlace } from '../cli/bad-input.ts'
 import { type ShellSide, sidesArgument, TWO_SHELLS } from '../cli/two-shells.ts'
-import './provided.ts'
+import { CALLS_COMMANDS, compileCalls } from './calls-programs.ts'
+import type { KernelName, OnXen } from './provided.ts'
+import { PLAY_COMMAND, Sequences, type SequencesReport, TAPE } from './sequences.ts'
+
+/** `linux-image-amd64` is Debian's name for the newest build of its 6.1. */
+const KERNELS: Readonly<Record<KernelName, string>> = {
+  '6.12': defaultKernel,
+  '6.1': 'linux-image-amd64',
+}
+
+/** A shell of each side is a Node, and four pairs of them run at a time. Megabytes. */
+const GUEST_MEMORY = 640
 
 const SHELL = 'exec node /payload/dist/cli/main.js shell'
 const dom0: ShellSide = { domid: 0, run: ['sh', '-c'], shell: SHELL }
-const guest: ShellSide = { domid: 1, run: ['domu', '1'], shell: SHELL }
+const guest = (domid: number): ShellSide => ({ domid, run: ['domu', String(domid)], shell: SHELL })
 
-const play = (A: ShellSide, B: ShellSide, file: string): string =>
-  `node /payload/two-shells.mjs '${sidesArgument({ A, B })}' >/host/${file}`
+/** Who is A and who is B. */
+const PAIRS: Readonly<Record<string, { A: ShellSide; B: ShellSide }>> = {
+  'dom0 and a guest': { A: dom0, B: guest(1) },
+  'a guest and dom0': { A: guest(2), B: dom0 },
+  'a guest and another': { A: guest(1), B: guest(2) },
+  'the other and the one': { A: guest(2), B: guest(1) },
+}
+const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
+
+/** Two pairs at a time that have no domain's grants to another in common, since refs come again. */
+const SHELLS = Object.entries(PAIRS).map(([pair, sides], n) => {
+  const play = `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`
+  return n === 0 ? `${play} &` : n === 1 ? `${play}; wait` : play
+})
+
+const REFUSALS_FILE = 'refusals.txt'
+/** The guest that it destroys is made for it, since none may be left of those before. */
+const REFUSALS = [
+  'B=$(new-guest)',
+  `node /payload/${basename(BAD_INPUT)} "${place()}" >/host/${REFUSALS_FILE}`,
+]
+
+function place(): string {
+  const limits = '/sys/module/xen_gnt'
+  const set = (pages: number, callPages: number): string =>
+    `echo ${pages} >${limits}alloc/parameters/limit; echo ${callPages} >${limits}dev/parameters/limit`
+  const there: BadInputPlace = {
+    dist: '/payload/dist',
+    A: 0,
+    B: '$B',
+    peer: ['domu', '$B', `exec node /payload/${basename(BAD_INPUT_PEER)} /payload/dist 0`],
+    commands: {
+      lower: set(8, 8),
+      raise: set(1024, 65_536),
+      close: 'false',
+      open: 'false',
+      destroy: 'xl destroy domu$B',
+      remove: 'rmmod xen_gntalloc',
+      restore: 'insmod /lib/modules/xen_gntalloc.ko',
+    },
+    knobs: [`${limits}alloc/parameters/limit`, `${limits}dev/parameters/limit`],
+  }
+  // dom0's shell puts the guest's number in.
+  return JSON.stringify(there).replaceAll('"', '\\"')
+}
+
+const SUITE_FILE = 'conformance.json'
+/** Cases that failed are told by the report. */
+const SUITE = `(${SUITE_COMMAND}) >/host/${SUITE_FILE}`
 
 /**
- * Boots Xen with a guest once and runs all that needs it, one after the other: the suite sets
- * limits of the kernel that the shells share with it.
+ * Boots Xen with two guests, once with each kernel, and runs all that needs it. The suite comes
+ * last: it sets limits of the kernel that others share with it, and destroys the guests.
  */
 export default async function runOnce({ provide }: TestProject): Promise<void> {
-  const commands = [
-    // Cases that failed are told by the report.
-    `(${SUITE_COMMAND}) >/host/conformance.json`,
-    play(dom0, guest, 'dom0-guest.txt'),
-    play(guest, dom0, 'guest-dom0.txt'),
-  ]
+  const programs = await mkdtemp(join(tmpdir(), 'interdom-calls-'))
+  try {
+    const files = [TWO_SHELLS, ...(await compileCalls(programs))]
+    const newer = await boot('6.12', [...SHELLS, ...CALLS_COMMANDS, SUITE], files)
+    const older = await boot('6.1', [SUITE, ...REFUSALS], [BAD_INPUT, BAD_INPUT_PEER])
+    const { told } = newer
+    const shells = Object.keys(PAIRS).map(pair => [pair, told(shellsFile(pair))])
+    provide('onXen', {
+      conformance: { '6.12': newer.report, '6.1': older.report },
+      shells: Object.fromEntries(shells) as OnXen['shells'],
+      refusals: older.told(REFUSALS_FILE),
+      sequences: { '6.12': newer.sequences, '6.1': older.sequences },
+      calls: { theirs: told('theirs.calls'), ours: told('ours.calls') },
+    })
+  } finally {
+    await rm(programs, { recursive: true })
+  }
+}
+
+interface Told {
+  readonly report: ConformanceReport
+  readonly sequences: SequencesReport
+  /** A file that dom0 wrote. */
+  readonly told: (file: string) => string
+}
+
+async function boot(
+  kernel: KernelName,
+  commands: readonly string[],
+  files: readonly string[] = [],
+): Promise<Told> {
+  const sequences = await Sequences.compose(`linux-${kernel}`)
+  const folder = await mkdtemp(join(tmpdir(), 'interdom-sequences-'))
+  const script = await sequences.writeTo(folder)
   const { domains, out, seconds } = await runWithPackage(
     {
-      dom0: commands.join('\n'),
-      guests: 1,
+      kernel: KERNELS[kernel],
+      dom0: [PLAY_COMMAND, ...commands].join('\n'),
+      guests: SUITE_GUESTS,
+      ...(files.length > 0 && { memory: { dom0: DOM0_MEMORY, guest: GUEST_MEMORY } }),
       onStep: text => console.error(text),
     },
-    [TWO_SHELLS],
+    [...files, script],
   )
+  await rm(folder, { recursive: true })
   const told = (file: string): string => readFileSync(join(out, file), 'utf8')
-  const { stderr = '' } = domains.dom0 ?? {}
-  console.error(`the machine ran for ${Math.round(seconds)} s; its logs are in ${out}`)
-  provide('onXen', {
-    conformance: parseReport(told('conformance.json'), stderr),
-    shells: {
-      'dom0 and guest': told('dom0-guest.txt'),
-      'guest and dom0': told('guest-dom0.txt'),
-    },
-  })
+  const text = told(SUITE_FILE)
+  const report = parseReport(text, domains.dom0?.stderr ?? '')
+  const reports = join(cacheFolder(), 'reports')
+  await mkdir(reports, { recursive: true })
+  await writeFile(join(reports, `xen-${kernel}.json`), text)
+  const took = `the machine with ${report.kernel} ran for ${Math.round(seconds)} s`
+  console.error(`${took}; its logs are in ${out}, the suite's report is in ${reports}`)
+  return { report, sequences: await sequences.compare(told(TAPE)), told }
 }

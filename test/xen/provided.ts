@@ -1,10 +1,20 @@
 import type { ConformanceReport } from '../../src/conformance/report.ts'
+import type { SequencesReport } from './sequences.ts'
 
-/** What one run of the machine told, for the tests. */
+/** The kernels that dom0 and the guests run, one machine after the other. */
+export type KernelName = '6.12' | '6.1'
+
+/** What the runs of the machine told, for the tests. */
 export interface OnXen {
-  readonly conformance: ConformanceReport
+  readonly conformance: Readonly<Record<KernelName, ConformanceReport>>
   /** What the script of two shells printed, by who was A and who was B. */
-  readonly shells: Readonly<Record<'dom0 and guest' | 'guest and dom0', string>>
+  readonly shells: Readonly<Record<string, string>>
+  /** What the script of bad input printed. */
+  readonly refusals: string
+  /** How random sequences of calls went. */
+  readonly sequences: Readonly<Record<KernelName, SequencesReport>>
+  /** What tracer.c told of Xen's libraries and of ours. */
+  readonly calls: { readonly theirs: string; readonly ours: string }
 }
 
 declare module 'vitest' {
