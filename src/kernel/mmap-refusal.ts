@@ -11,17 +11,19 @@ export interface MappableFile {
 }
 
 /**
- * The checks of mmap(2) that the kernel core makes for any file, in its order (section 1.5): 0, or
- * the refusal. Up to here nothing has happened; once the driver is asked, what lay at a place that
+ * The checks of mmap(2) that the kernel core makes for any file, in its order (section 1.5; do_mmap):
+ * 0, or the refusal. Room is for one mapping more, whoever may make it. Up to here nothing has happened; once the driver is asked, what lay at a place that
  * was named is unmapped, and stays so when the driver refuses (case 331).
  */
 export function mmapRefusal(
   request: { address: number; offset: number; length: number; prot: number; flags: number },
   file: MappableFile,
+  hasRoom = true,
 ): Result {
   const { address, offset, length, prot, flags } = request
   if (offset % PAGE_SIZE !== 0 || address % PAGE_SIZE !== 0) return -ERRNO.EINVAL
   if (!(length > 0)) return -ERRNO.EINVAL
+  if (!hasRoom) return -ERRNO.ENOMEM
   const type = flags & MAP_TYPE
   if (type !== MAP_SHARED && type !== MAP_PRIVATE) return -ERRNO.EINVAL
   const isWritable = (prot & PROT_WRITE) !== 0

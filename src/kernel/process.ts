@@ -78,7 +78,9 @@ export class Process {
     const file = this.#descriptors.get(fd)
     if (!file) return -ERRNO.EBADF
     file.facts = undefined
-    const refusal = mmapRefusal(request, file)
+    const full = this.#tooManyMappings(1)
+    const refusal = mmapRefusal(request, file, full === undefined)
+    if (refusal === -ERRNO.ENOMEM) file.facts = full
     if (refusal < 0) return refusal
     const { address, offset, length, prot } = request
     const end = address + pagesOf(length) * PAGE_SIZE

@@ -119,6 +119,20 @@ test('a mapping whose middle goes is one more, and may be one too many', () => {
   expect(usage.mappings).toBe(0)
 })
 
+test('whether there is room for one mapping more is asked before what the file allows', () => {
+  const { limits } = actor.process.domain
+  const [reader, ring] = [actor.open('gntalloc', 'read'), actor.open('evtchn')]
+  limits.maxMappings = 0
+  for (const fd of [reader, ring]) {
+    expect(actor.mmap(fd, 0)).toBe(-ERRNO.ENOMEM)
+    expect(actor.process.explain(fd)).toMatchObject({ knob: 'maxMappings', used: 0, wanted: 1 })
+    expect(actor.mmap(fd, 1)).toBe(-ERRNO.EINVAL)
+  }
+  limits.maxMappings = 1
+  expect(actor.mmap(reader, 0)).toBe(-ERRNO.EACCES)
+  expect(actor.mmap(ring, 0)).toBe(-ERRNO.ENODEV)
+})
+
 test('BIND_STATIC takes any port that an interrupt can be made for, once in a domain', () => {
   const [fd, other] = [actor.open('evtchn'), actor.open('evtchn')]
   const bindStatic = (on: number, port: number) =>
