@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /** `npm run conformance -- --platform sim|host|xen [--profile P] [--kind K] [--only 13,20-30]` */
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { PROFILE_NAMES, type ProfileName } from '../kernel/profiles.ts'
-import { TestbedError } from '../testbed/failure.ts'
 import { C_PUPPET_VARIABLE } from './c-puppet.ts'
+import { runProgram } from './program.ts'
 import { type ConformanceReport, lineOf, summaryOf } from './report.ts'
 import { RIGS } from './rigs.ts'
 import { runConformance } from './runner.ts'
@@ -25,9 +25,7 @@ interface Selection {
   readonly numbers: ReadonlySet<number>
 }
 
-async function main(argv: readonly string[]): Promise<number> {
-  const options = parse(argv)
-  if (typeof options === 'number') return options
+async function main(options: Options): Promise<number> {
   if (options.platform === 'xen' && options.kind === 'hvm') {
     console.error('conformance: the domains of the test bed are PV; --kind hvm is for sim and host')
     return 2
@@ -89,9 +87,8 @@ function selection(text: string): Selection {
   return { text, numbers }
 }
 
-/** The options, or the exit status of a command line that asked for help or was wrong. */
-function parse(argv: readonly string[]): Options | number {
-  const command = new Command('conformance')
+function commandLine(): Command {
+  return new Command('conformance')
     .description('compares a platform with what the Xen drivers do, case by case')
     .addOption(
       new Option('--platform <name>', 'what to test')
@@ -109,22 +106,6 @@ function parse(argv: readonly string[]): Options | number {
       `\nIn a domain of Xen, ${C_PUPPET_VARIABLE} names the compiled testbed/puppet.c, without ` +
         'which\nthe cases of fork, signal, fault and remap are skipped.',
     )
-    .exitOverride()
-  try {
-    return command.parse(argv, { from: 'user' }).opts()
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error
-    return error.exitCode === 0 ? 0 : 2
-  }
 }
 
-main(process.argv.slice(2)).then(
-  status => {
-    process.exitCode = status
-  },
-  (error: unknown) => {
-    const isTold = error instanceof TestbedError
-    console.error(isTold ? `conformance: ${error.message}` : error)
-    process.exitCode = isTold ? error.exitCode : 1
-  },
-)
+await runProgram(commandLine(), main)

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 /** `npm run differential -- --platform host,xen [--seed N] [--count N] [--kernel PACKAGE]` */
 import { randomInt } from 'node:crypto'
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { runProgram } from '../conformance/program.ts'
 import { RIGS } from '../conformance/rigs.ts'
 import { DEFAULT_PROFILE, PROFILE_NAMES, type ProfileName } from '../kernel/profiles.ts'
-import { TestbedError } from '../testbed/failure.ts'
 import type { Performer } from './performer.ts'
 import { RigStage } from './rig-stage.ts'
 import { type DifferentialReport, type FoundDifference, runDifferential } from './run.ts'
@@ -25,9 +25,7 @@ interface Options {
 }
 
 /** Each platform is compared with the model, and then the platforms with each other. */
-async function main(argv: readonly string[]): Promise<number> {
-  const options = parse(argv)
-  if (typeof options === 'number') return options
+async function main(options: Options): Promise<number> {
   const { platform, against, profile, kernel, seed, count, json } = options
   const onXen = [platform, against].includes('xen')
   if (onXen && (kernel === undefined) !== (profile === undefined)) {
@@ -88,10 +86,9 @@ function whole(text: string): number {
   return n
 }
 
-/** The options, or the exit status of a command line that asked for help or was wrong. */
-function parse(argv: readonly string[]): Options | number {
+function commandLine(): Command {
   const platforms = Object.keys(RIGS)
-  const command = new Command('differential')
+  return new Command('differential')
     .description('plays random sequences of calls on platforms and compares what they answer')
     .addOption(new Option('--platform <name>').choices(platforms).makeOptionMandatory())
     .addOption(new Option('--against <name>', 'another one').choices(platforms))
@@ -100,22 +97,6 @@ function parse(argv: readonly string[]): Options | number {
     .option('--seed <n>', 'of the first sequence', whole, randomInt(SEED_END))
     .option('--count <n>', 'sequences', whole, COUNT)
     .option('--json', 'print the reports')
-    .exitOverride()
-  try {
-    return command.parse(argv, { from: 'user' }).opts()
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error
-    return error.exitCode === 0 ? 0 : 2
-  }
 }
 
-main(process.argv.slice(2)).then(
-  status => {
-    process.exitCode = status
-  },
-  (error: unknown) => {
-    const isTold = error instanceof TestbedError
-    console.error(isTold ? `differential: ${error.message}` : error)
-    process.exitCode = isTold ? error.exitCode : 1
-  },
-)
+await runProgram(commandLine(), main)
