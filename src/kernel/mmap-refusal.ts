@@ -11,9 +11,10 @@ export interface MappableFile {
 }
 
 /**
- * The checks of mmap(2) that the kernel core makes for any file, in its order (section 1.5; do_mmap):
- * 0, or the refusal. Room is for one mapping more, whoever may make it. Up to here nothing has happened; once the driver is asked, what lay at a place that
- * was named is unmapped, and stays so when the driver refuses (case 331).
+ * The checks of mmap(2) that the kernel core makes for any file, in its order (section 1.5;
+ * do_mmap): 0, or the refusal. `hasRoom` says whether the process may have one mapping more. Up to
+ * here nothing has happened; once the driver is asked, what lay at a place that was named is
+ * unmapped, and stays so when the driver refuses (case 331).
  */
 export function mmapRefusal(
   request: { address: number; offset: number; length: number; prot: number; flags: number },
