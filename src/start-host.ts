@@ -11,6 +11,7 @@ import {
   type DomainStatus,
   giveOrder,
   type HostStatus,
+  hostEnvironment,
   isAbsence,
   type Order,
   spawnHost,
@@ -98,12 +99,7 @@ export class HostMachine {
     domid: number,
     base: Readonly<Record<string, string | undefined>> = process.env,
   ): Record<string, string | undefined> {
-    return {
-      ...base,
-      INTERDOM_PLATFORM: 'host',
-      INTERDOM_HOST: this.directory,
-      INTERDOM_DOMID: String(domid),
-    }
+    return hostEnvironment(this.directory, domid, base)
   }
 
   /** Makes a domain that stays without a process, and resolves to its number. */

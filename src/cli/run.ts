@@ -34,20 +34,14 @@ export function runCommand(): Command {
 }
 
 async function run([program = '', ...words]: string[], { domid, host }: RunFlags): Promise<void> {
-  const { ensureHost, giveOrder, hostDirectory } = await import('../host/index.ts')
+  const { ensureHost, giveOrder, hostDirectory, hostEnvironment } = await import('../host/index.ts')
   const directory = resolve(hostDirectory(host))
   try {
     giveOrder(directory, { order: 'status' })
   } catch {
     await ensureHost(directory)
   }
-  const env = {
-    ...process.env,
-    INTERDOM_PLATFORM: 'host',
-    INTERDOM_HOST: directory,
-    INTERDOM_DOMID: String(domid),
-  }
-  process.exitCode = await exitCodeOf(program, words, env)
+  process.exitCode = await exitCodeOf(program, words, hostEnvironment(directory, domid))
 }
 
 function exitCodeOf(program: string, words: string[], env: NodeJS.ProcessEnv): Promise<number> {

@@ -1,24 +1,22 @@
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { entryPoint } from '../base/entry-point.ts'
-import { type DomainSeen, giveOrder } from '../host/index.ts'
 import {
-  DEFAULT_PROFILE,
-  type KernelProfile,
-  PROFILES,
-  type ProfileName,
-} from '../kernel/profiles.ts'
+  type DomainSeen,
+  giveOrder,
+  type HostStatus,
+  hostEnvironment,
+  type Order,
+} from '../host/index.ts'
+import { DEFAULT_PROFILE, type KernelProfile, PROFILES } from '../kernel/profiles.ts'
 import type { Capability, LimitName } from '../platform.ts'
-import { type HostMachine, startHost } from '../start-host.ts'
+import { startHost } from '../start-host.ts'
 import { ChildPuppet } from './child-puppet.ts'
 import type { Puppet } from './puppet.ts'
 import { PuppetPool } from './puppet-pool.ts'
 import type { Rig, RigDomain, RigPeer } from './rig.ts'
 import type { RigOptions } from './rigs.ts'
 
-const DOMID = 1
-/** Of the other side of grants, where there is one. */
-const PEER_DOMID = 2
 const CAPABILITIES: ReadonlySet<Capability> = new Set(['two-domains'])
 const WATCHDOG_MS = 10_000
 /** How long the host may take to notice that a process is gone: it is told at once. */
@@ -29,16 +27,32 @@ const DRAIN_MS = 200_000
 const PUPPET_MAIN = fileURLToPath(entryPoint(import.meta.url, './puppet-main.js'))
 const PUPPET_PLATFORM = entryPoint(import.meta.url, './host-puppet.js').href
 
-/** A host of our own, its drivers' time in our hands, and processes as puppets. */
-export async function createHostRig(options: RigOptions = {}): Promise<Rig> {
-  const { profile = DEFAULT_PROFILE, kind = 'pv' } = options
-  return new HostRig(PROFILES[profile], kind, await startMachine(profile, kind))
+/** Where a rig is: a directory of a host whose clock is moved by hand, and which domains it has. */
+interface HostPlace {
+  readonly directory: string
+  /** The domains of the rig are this one and those behind it. */
+  readonly firstDomid: number
+  close?(): Promise<void>
 }
 
-async function startMachine(kernel: ProfileName, kind: 'pv' | 'hvm'): Promise<HostMachine> {
-  const machine = await startHost({ kernel, clock: 'manual' })
-  giveOrder(machine.directory, { order: 'domain', domid: DOMID, kind, stays: true })
-  return machine
+export interface HostRigOptions extends RigOptions {
+  /**
+   * A host that others use too, and domains that they do not. All who share it share its time, and
+   * each moves it on for all: as it goes on by itself on real Xen, no case wants it to stand still.
+   */
+  readonly shared?: HostPlace
+}
+
+/** Processes as puppets, on a host of our own unless one is given, its time in our hands. */
+export async function createHostRig(options: HostRigOptions = {}): Promise<Rig> {
+  const { profile = DEFAULT_PROFILE, kind = 'pv', shared } = options
+  const open = shared ? async () => shared : ownHost
+  return new HostRig(PROFILES[profile], kind, open, await open())
+}
+
+async function ownHost(): Promise<HostPlace> {
+  const machine = await startHost({ clock: 'manual' })
+  return { directory: machine.directory, firstDomid: 1, close: () => machine.close() }
 }
 
 class HostRig implements Rig {
@@ -48,22 +62,37 @@ class HostRig implements Rig {
   readonly kind: 'pv' | 'hvm'
   readonly peer?: RigPeer
   readonly capabilities = CAPABILITIES
-  readonly domid = DOMID
+  readonly domid: number
   readonly watchdogMs = WATCHDOG_MS
-  readonly #pool = new PuppetPool({ start: () => this.#start(DOMID) })
-  #machine: HostMachine
-  readonly #peerPool = new PuppetPool({ start: () => this.#start(PEER_DOMID) })
-  #lastDomid = PEER_DOMID
+  readonly #pool = new PuppetPool({ start: () => this.#start(this.domid) })
+  /** Of the other side of grants, where there is one. */
+  readonly #peerDomid: number
+  readonly #peerPool = new PuppetPool({ start: () => this.#start(this.#peerDomid) })
+  readonly #open: () => Promise<HostPlace>
+  #place: HostPlace
+  #lastDomid: number
   /** Other domains of this case, and the puppets in them. */
   #domids: number[] = []
   #guests: ChildPuppet[] = []
 
-  constructor(profile: KernelProfile, kind: 'pv' | 'hvm', machine: HostMachine) {
+  constructor(
+    profile: KernelProfile,
+    kind: 'pv' | 'hvm',
+    open: () => Promise<HostPlace>,
+    place: HostPlace,
+  ) {
     this.profile = profile
     this.kind = kind
-    if (kind === 'hvm') this.peer = { domid: PEER_DOMID, puppet: () => this.#peerPool.kept(0) }
     this.kernel = profile.release
-    this.#machine = machine
+    this.#open = open
+    this.#place = place
+    this.domid = place.firstDomid
+    this.#peerDomid = this.domid + 1
+    this.#lastDomid = this.#peerDomid
+    if (kind === 'hvm') {
+      this.peer = { domid: this.#peerDomid, puppet: () => this.#peerPool.kept(0) }
+    }
+    this.#makeDomains()
   }
 
   puppet(n: number): Promise<Puppet> {
@@ -77,6 +106,7 @@ class HostRig implements Rig {
   async otherDomain(): Promise<RigDomain> {
     const domid = ++this.#lastDomid
     this.#domids.push(domid)
+    this.#order({ order: 'domain', domid, kernel: this.profile.name })
     return {
       domid,
       puppet: async () => {
@@ -84,26 +114,25 @@ class HostRig implements Rig {
         this.#guests.push(puppet)
         return puppet
       },
-      destroy: () => this.#machine.destroy(domid),
+      destroy: async () => {
+        this.#order({ order: 'destroy', domid })
+      },
     }
   }
 
   async getLimit(name: LimitName): Promise<number> {
-    // The domain is there once a process of it is.
-    await this.puppet(0)
-    const { domains } = await this.#machine.status()
-    const limit = domains.find(one => one.domid === DOMID)?.limits[name]
+    const { domains } = this.#status()
+    const limit = domains.find(one => one.domid === this.domid)?.limits[name]
     if (limit === undefined) throw new Error(`the host tells no ${name}`)
     return limit
   }
 
-  async setLimit(name: LimitName, pages: number): Promise<void> {
-    await this.puppet(0)
-    await this.#machine.setLimit(DOMID, name, pages)
+  async setLimit(limit: LimitName, value: number): Promise<void> {
+    this.#order({ order: 'set', domid: this.domid, limit, value })
   }
 
-  settle(ms: number): Promise<void> {
-    return this.#machine.advance(ms)
+  async settle(ms: number): Promise<void> {
+    this.#order({ order: 'advance', ms })
   }
 
   async clean(): Promise<void> {
@@ -113,11 +142,12 @@ class HostRig implements Rig {
       for (const puppet of guests) await puppet.kill()
       await this.#pool.reset()
       await this.#peerPool.reset()
-      const { domains } = await this.#machine.status()
-      for (const { domid } of domains) if (domids.has(domid)) await this.#machine.destroy(domid)
-      await this.#machine.advance(DRAIN_MS)
-      await this.#machine.assertEmpty()
-      if (this.#hasLostPages()) await this.#renew()
+      for (const { domid } of this.#status().domains) {
+        if (domids.has(domid)) this.#order({ order: 'destroy', domid })
+      }
+      await this.settle(DRAIN_MS)
+      this.#assertEmpty()
+      if (this.#hasLostPages()) await this.#renewDomains()
     } catch (error) {
       await this.#renew()
       throw error
@@ -125,43 +155,85 @@ class HostRig implements Rig {
   }
 
   async close(): Promise<void> {
-    for (const puppet of this.#guests.splice(0)) await puppet.kill()
-    await this.#pool.close()
-    await this.#peerPool.close()
-    await this.#machine.close()
+    await this.#killPuppets()
+    if (this.#place.close) await this.#place.close()
+    else this.#destroyDomains()
   }
 
   /** What a case has left behind must not fail the next. */
   async #renew(): Promise<void> {
     await this.close()
-    this.#machine = await startMachine(this.profile.name, this.kind)
+    this.#place = await this.#open()
+    this.#makeDomains()
+  }
+
+  async #renewDomains(): Promise<void> {
+    await this.#killPuppets()
+    this.#destroyDomains()
+    this.#makeDomains()
+  }
+
+  async #killPuppets(): Promise<void> {
+    for (const puppet of this.#guests.splice(0)) await puppet.kill()
+    await this.#pool.close()
+    await this.#peerPool.close()
+  }
+
+  #makeDomains(): void {
+    const { profile, kind, domid } = this
+    const kernel = profile.name
+    this.#order({ order: 'domain', domid, kind, kernel, stays: true })
+    if (this.peer) this.#order({ order: 'domain', domid: this.#peerDomid, kernel, stays: true })
+  }
+
+  #destroyDomains(): void {
+    for (const { domid } of this.#status().domains) {
+      if (this.#isOurs(domid)) this.#order({ order: 'destroy', domid })
+    }
+  }
+
+  #isOurs(domid: number): boolean {
+    return domid >= this.domid && domid <= this.#lastDomid
+  }
+
+  #assertEmpty(): void {
+    const all = this.#order({ order: 'leftovers' }) as string[]
+    // "domain 3: port 7 bound"
+    const ours = all.filter(line => this.#isOurs(Number(/^domain (\d+):/.exec(line)?.[1])))
+    if (ours.length > 0) throw new Error(`the host is not empty:\n  ${ours.join('\n  ')}`)
   }
 
   /** A kernel may count pages for ever that every program has given back. */
   #hasLostPages(): boolean {
-    const seen = giveOrder(this.#machine.directory, { order: 'inspect' }) as DomainSeen[]
-    return seen.some(({ limits }) =>
-      limits.some(one => one.name === 'gntalloc.limit' && one.used !== 0),
-    )
+    const seen = this.#order({ order: 'inspect' }) as DomainSeen[]
+    return seen
+      .filter(({ domid }) => this.#isOurs(domid))
+      .some(({ limits }) => limits.some(one => one.name === 'gntalloc.limit' && one.used !== 0))
+  }
+
+  #order(order: Order): unknown {
+    return giveOrder(this.#place.directory, order)
+  }
+
+  #status(): HostStatus {
+    return this.#order({ order: 'status' }) as HostStatus
   }
 
   #start(domid: number): Promise<ChildPuppet> {
-    const machine = this.#machine
     return ChildPuppet.start({
       command: [process.execPath, PUPPET_MAIN, PUPPET_PLATFORM],
-      env: machine.env(domid),
-      released: pid => released(machine, pid),
+      env: hostEnvironment(this.#place.directory, domid),
+      released: pid => this.#released(pid),
     })
   }
-}
 
-/** Resolves once no domain has the process any more. */
-async function released(machine: HostMachine, pid: number): Promise<void> {
-  const end = performance.now() + RELEASED_WITHIN_MS
-  for (;;) {
-    const { domains } = await machine.status()
-    if (!domains.some(({ pids }) => pids.includes(pid))) return
-    if (performance.now() > end) throw new Error(`the host has not noticed that ${pid} is gone`)
-    await setImmediate()
+  /** Resolves once no domain has the process any more. */
+  async #released(pid: number): Promise<void> {
+    const end = performance.now() + RELEASED_WITHIN_MS
+    for (;;) {
+      if (!this.#status().domains.some(({ pids }) => pids.includes(pid))) return
+      if (performance.now() > end) throw new Error(`the host has not noticed that ${pid} is gone`)
+      await setImmediate()
+    }
   }
 }
