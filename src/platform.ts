@@ -57,7 +57,8 @@
  * the range is not given to another mapping before the last view is collected.
  *
  * A store through a view of memory that was mapped without PROT_WRITE ends the process with
- * SIGSEGV, as in any language. The typed API therefore never hands such a view out by default.
+ * SIGSEGV, as in any language. The typed API therefore never hands such a view out by default. So
+ * does an access through a view from before `protect` took all access away; a new one is refused.
  *
  * Xen discards such a store without a signal in one case: an HVM domain mapped a grant without
  * PROT_WRITE and has added it since (cases 319, 322). The simulators then give a copy as the view.
@@ -187,7 +188,8 @@ export interface Memory {
   protect(address: Address, length: number, prot: number): Result
   /**
    * The bytes at an address that this memory gave out, by `alloc` or by a device's `mmap`; they are
-   * the memory, not a copy. RangeError when any byte of it lies outside of one such mapping.
+   * the memory, not a copy. RangeError when any byte of it lies outside of one such mapping, or
+   * has no access (PROT_NONE).
    */
   view(address: Address, length: number): Uint8Array
   /** The address of a view, or of any part of it. RangeError for bytes that are not ours. */

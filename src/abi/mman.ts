@@ -12,3 +12,8 @@ export const MAP_FIXED = 0x10
 export const MAP_ANONYMOUS = 0x20
 export const MAP_POPULATE = 0x8000
 export const MAP_FIXED_NOREPLACE = 0x100000
+
+/** PROT_WRITE alone is readable on x86; PROT_EXEC alone is not, where there are protection keys. */
+export function isReadable(prot: number): boolean {
+  return (prot & (PROT_READ | PROT_WRITE)) !== 0
+}

@@ -146,11 +146,11 @@ export class HostMemory implements Memory {
   ): Address | Result {
     const [only] = runs
     if (only && runs.length === 1 && only.chunk !== 0) {
-      return this.ranges.mapOne(bytes, at, (spot, fixed) =>
+      return this.ranges.mapOne(bytes, { prot, at }, (spot, fixed) =>
         this.chunks.mapRun(spot, fixed, only, prot, used),
       )
     }
-    return this.ranges.mapBy(bytes, runs.length, at, start =>
+    return this.ranges.mapBy(bytes, runs.length, { prot, at }, start =>
       this.chunks.map(start, runs, prot, used),
     )
   }

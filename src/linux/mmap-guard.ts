@@ -54,7 +54,7 @@ export class AllocGuard implements MmapGuard {
       if (count > 0) this.#add({ start: index, end: index + count * PAGE_SIZE })
     } else {
       const { index, count } = decodeDeallocGref(argument)
-      this.#drop({ start: index, end: index + count * PAGE_SIZE })
+      this.#allocated.cut(index, index + count * PAGE_SIZE)
     }
   }
 
@@ -69,16 +69,8 @@ export class AllocGuard implements MmapGuard {
   }
 
   #add(whole: Interval): void {
-    this.#drop(whole)
+    this.#allocated.cut(whole.start, whole.end)
     this.#allocated.insert({ ...whole, whole })
-  }
-
-  #drop({ start, end }: Interval): void {
-    for (const old of this.#allocated.overlapping(start, end)) {
-      const left = old.start < start ? [{ ...old, end: start }] : []
-      const right = end < old.end ? [{ ...old, start: end }] : []
-      this.#allocated.replace(old, [...left, ...right])
-    }
   }
 }
 

@@ -75,6 +75,15 @@ export class IntervalList<T extends Interval> {
     this.#balance(c)
   }
 
+  /** Takes addresses out of whatever covers them. */
+  cut(start: number, end: number): void {
+    for (const item of this.overlapping(start, end)) {
+      const below = item.start < start ? [{ ...item, end: start }] : []
+      const above = end < item.end ? [{ ...item, start: end }] : []
+      this.replace(item, [...below, ...above])
+    }
+  }
+
   /** All, ascending; a copy. */
   all(): T[] {
     return this.#chunks.flat()

@@ -1,5 +1,6 @@
 import { ERRNO } from '../abi/errno.ts'
 import {
+  isReadable,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_FIXED_NOREPLACE,
@@ -26,13 +27,16 @@ export interface FilePart {
   readonly length: number
 }
 
-export interface MapOptions {
+export interface PlaceOptions {
   /** PROT_*. */
   readonly prot: number
-  /** MAP_SHARED or MAP_PRIVATE, and MAP_POPULATE. */
-  readonly flags: number
   /** Exactly here, over whatever this memory has there. */
   readonly at?: Address | undefined
+}
+
+export interface MapOptions extends PlaceOptions {
+  /** MAP_SHARED or MAP_PRIVATE, and MAP_POPULATE. */
+  readonly flags: number
 }
 
 /** What a {@link Ranges} holds, in bytes: for leak checks and inspection. */
@@ -68,6 +72,8 @@ const NO_LENDERS: readonly LentBuffer[] = []
  */
 export class Ranges {
   readonly #pieces = new IntervalList<Piece>()
+  /** Pages that are mapped, and that nobody may look at now. */
+  readonly #closed = new IntervalList<Interval>()
   readonly #budget: MappingBudget
   /** Addresses held for reservations to come. */
   #stockStart = 0
@@ -81,7 +87,7 @@ export class Ranges {
 
   /** Anonymous zeroed memory, readable and writable, of whole pages; `at` as in {@link map}. */
   alloc(length: number, at?: Address): Address | Result {
-    return this.#map(length, at, 'live', 1, (spot, fixed) =>
+    return this.mapOne(length, { prot: READ_WRITE, at }, (spot, fixed) =>
       mmap(spot, length, READ_WRITE, ANONYMOUS | fixed, -1, 0),
     )
   }
@@ -92,7 +98,8 @@ export class Ranges {
     checkLength(length)
     const size = pagesOf(length) * PAGE_SIZE
     if (size === 0 || size > RESERVED_STOCK / 4) {
-      return this.#map(length, undefined, 'reserved', 1, spot => hold(spot, length, 0))
+      const none = { prot: PROT_NONE, kind: 'reserved' } as const
+      return this.#map(length, 1, none, spot => hold(spot, length, 0))
     }
     if (this.#stockStart + size > this.#stockEnd) {
       const result = this.#restock()
@@ -111,8 +118,7 @@ export class Ranges {
    */
   map(file: FilePart, { prot, flags, at }: MapOptions): Address | Result {
     const { fd, offset, length } = file
-    const kind = prot === PROT_NONE ? 'reserved' : 'live'
-    return this.#map(length, at, kind, 1, (spot, fixed) =>
+    return this.mapOne(length, { prot, at }, (spot, fixed) =>
       mmap(spot, length, prot, (flags & ~PLACEMENT) | fixed, fd, offset),
     )
   }
@@ -123,10 +129,10 @@ export class Ranges {
    */
   mapAll(files: readonly FilePart[], options: MapOptions): Address | Result {
     if (files.length === 1) return this.map(files[0]!, options)
-    const { prot, at } = options
+    const { prot } = options
     const flags = (options.flags & ~PLACEMENT) | MAP_FIXED
     const whole = files.reduce((sum, file) => sum + file.length, 0)
-    return this.mapBy(whole, files.length, at, start => {
+    return this.mapBy(whole, files.length, options, start => {
       let next = start
       for (const { fd, offset, length } of files) {
         const result = mmap(next, length, prot, flags, fd, offset)
@@ -138,8 +144,8 @@ export class Ranges {
   }
 
   /** Memory that `mapper` maps by a single kernel mapping. */
-  mapOne(length: number, at: Address | undefined, mapper: Mapper): Address | Result {
-    return this.#map(length, at, 'live', 1, mapper)
+  mapOne(length: number, { prot, at }: PlaceOptions, mapper: Mapper): Address | Result {
+    return this.#map(length, 1, { prot, at, kind: 'live' }, mapper)
   }
 
   /**
@@ -149,10 +155,10 @@ export class Ranges {
   mapBy(
     length: number,
     mappings: number,
-    at: Address | undefined,
+    { prot, at }: PlaceOptions,
     fill: (start: Address) => Result,
   ): Address | Result {
-    return this.#map(length, at, 'live', mappings, (spot, fixed) => {
+    return this.#map(length, mappings, { prot, at, kind: 'live' }, (spot, fixed) => {
       const start = hold(spot, length, fixed)
       const result = start < 0 ? start : fill(start)
       if (result >= 0) return start
@@ -188,22 +194,29 @@ export class Ranges {
     if (!isMine || pieces.some(piece => piece.kind === 'tombstone')) return -ERRNO.ENOMEM
     if (!this.#budget.take(2)) return -ERRNO.ENOMEM
     const result = mprotect(address, length, prot)
-    if (result < 0 || prot === PROT_NONE) return result
+    if (result < 0) return result
+    this.#setAccess(address, end, prot)
     for (const piece of pieces) {
-      if (piece.kind !== 'reserved') continue
+      if (piece.kind !== 'reserved' || !isReadable(prot)) continue
       const [start, to] = [Math.max(piece.start, address), Math.min(piece.end, end)]
       this.#pieces.replace(piece, split(piece, start, to, 'live'))
     }
     return result
   }
 
-  /** The bytes themselves. RangeError unless all of them lie in one range that is mapped. */
+  /**
+   * The bytes themselves. RangeError unless all of them lie in one range that is mapped, and may be
+   * read: an access to memory without would end the process. A view that was made before the access
+   * went is not kept from that.
+   */
   view(address: Address, length: number): Uint8Array {
     this.#assertOpen()
     checkLength(length)
     const piece = this.#pieces.at(address)
     if (piece?.kind !== 'live' || address + length > piece.end)
       throw new RangeError(`${length} bytes at ${hex(address)} are not mapped here`)
+    if (this.#closed.overlapping(address, address + length).length > 0)
+      throw new RangeError(`${length} bytes at ${hex(address)} have no access: PROT_NONE`)
     let { lent } = piece
     let buffer = lent?.buffer
     if (!lent || !buffer) {
@@ -260,9 +273,8 @@ export class Ranges {
 
   #map(
     length: number,
-    at: Address | undefined,
-    kind: Kind,
     mappings: number,
+    { prot, at, kind }: PlaceOptions & { kind: Kind },
     mapper: Mapper,
   ): Address | Result {
     this.#assertOpen()
@@ -270,9 +282,11 @@ export class Ranges {
     const size = pagesOf(length) * PAGE_SIZE
     if (at !== undefined && (at % PAGE_SIZE !== 0 || size === 0)) return -ERRNO.EINVAL
     if (!this.#budget.take(mappings + 2)) return -ERRNO.ENOMEM
-    if (at !== undefined) return this.#mapAt(at, at + size, kind, mapper)
-    const start = mapper(0, 0)
-    if (start >= 0) this.#pieces.insert({ start, end: start + size, kind, lenders: NO_LENDERS })
+    const start = at === undefined ? mapper(0, 0) : this.#mapAt(at, at + size, kind, mapper)
+    if (start < 0) return start
+    if (at === undefined)
+      this.#pieces.insert({ start, end: start + size, kind, lenders: NO_LENDERS })
+    this.#setAccess(start, start + size, prot)
     return start
   }
 
@@ -304,6 +318,11 @@ export class Ranges {
     return result
   }
 
+  #setAccess(start: Address, end: Address, prot: number): void {
+    this.#closed.cut(start, end)
+    if (!isReadable(prot)) this.#closed.insert({ start, end })
+  }
+
   /** Unmaps a part of a piece, or puts a tombstone there if someone may still look. */
   #remove(piece: Piece, start: Address, end: Address, isForced = false): Result {
     if (piece.kind === 'tombstone') return 0
@@ -311,14 +330,17 @@ export class Ranges {
     if (piece.lenders.length === 0 || reachable(part(piece, start, end)).length === 0) {
       this.#budget.note(1)
       const result = munmap(start, end - start)
-      if (result === 0) this.#pieces.replace(piece, remains(piece, start, end))
-      return result
+      if (result < 0) return result
+      this.#pieces.replace(piece, remains(piece, start, end))
+      this.#closed.cut(start, end)
+      return 0
     }
     if (!this.#budget.takeToUnmap(2) && !isForced) return -ERRNO.ENOMEM
     const flags = ANONYMOUS | MAP_NORESERVE | MAP_FIXED
     const result = mmap(start, end - start, READ_WRITE, flags, -1, 0)
     if (result < 0) return result
     this.#pieces.replace(piece, split(piece, start, end, 'tombstone'))
+    this.#closed.cut(start, end)
     return 0
   }
 

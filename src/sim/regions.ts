@@ -1,4 +1,4 @@
-import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import { isReadable, MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { XenError } from '../base/errors.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
@@ -70,14 +70,18 @@ export class Regions {
   }
 
   /**
-   * The bytes at a simulated address; RangeError outside of one mapping. Where stores are
-   * lost it is a copy, since real memory has no such pages.
+   * The bytes at a simulated address; RangeError outside of one mapping, and without access. Where
+   * stores are lost it is a copy, since real memory has no such pages.
    */
   view(address: Address, length: number): Uint8Array {
     const region = this.#regions.atOrBelow(address)
     if (!region || !Number.isInteger(length) || length < 0 || address + length > region.end) {
       throw new RangeError(`${length} bytes at 0x${address.toString(16)} are not one mapping`)
     }
+    this.#eachVma(address, address + length, vma => {
+      if (isReadable(vma.prot)) return
+      throw new RangeError(`${length} bytes at 0x${address.toString(16)} have no access: PROT_NONE`)
+    })
     const real = region.real ?? this.#realise(region)
     const bytes = this.#ranges.view(real + (address - region.start), length)
     return this.#process.vma(address)?.discardsStores ? bytes.slice() : bytes

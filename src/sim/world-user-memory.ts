@@ -1,4 +1,4 @@
-import { PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import { isReadable, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { PageStore } from '../hypervisor/page-store.ts'
 import type { Process } from '../kernel/process.ts'
@@ -92,8 +92,7 @@ export class WorldUserMemory implements UserMemory {
 }
 
 function allows(vma: Vma, at: Address, right: number): boolean {
-  // PROT_WRITE alone is readable on x86.
-  const isAllowed = right === PROT_READ ? vma.prot !== 0 : (vma.prot & right) !== 0
+  const isAllowed = right === PROT_READ ? isReadable(vma.prot) : (vma.prot & right) !== 0
   if (!isAllowed || !vma.backing) return isAllowed
   return vma.backing.frame(vma.pageAt(at)) !== NO_FRAME
 }

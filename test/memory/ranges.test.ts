@@ -1,6 +1,13 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
-import { MAP_FIXED, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE } from '../../src/abi/mman.ts'
+import {
+  MAP_FIXED,
+  MAP_SHARED,
+  PROT_EXEC,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../src/abi/mman.ts'
 import { ClosedError } from '../../src/base/errors.ts'
 import { Ranges } from '../../src/memory/ranges.ts'
 import { canAccess, readSelf, writeSelf } from '../../src/memory/self.ts'
@@ -242,14 +249,38 @@ test('protect changes mapped pages only, and never a tombstone', () => {
   expect(bytes[0]).toBe(0)
 })
 
-test('a mapping without any access has no view', () => {
-  const fd = sharedFile(1)
-  const address = memory.map(
-    { fd, offset: 0, length: PAGE },
-    { prot: PROT_NONE, flags: MAP_SHARED },
-  )
-  expect(address).toBeGreaterThan(0)
-  expect(() => memory.view(address, 1)).toThrow(RangeError)
+test('memory without access has no view, however it came to that', () => {
+  const file = { fd: sharedFile(1), offset: 0, length: PAGE }
+  const noAccess = { prot: PROT_NONE, flags: MAP_SHARED }
+  const refusal = /^1 bytes at 0x[0-9a-f]+ have no access: PROT_NONE$/
+  const { length } = file
+  for (const address of [
+    memory.map(file, noAccess),
+    memory.map(file, { ...noAccess, prot: PROT_EXEC }),
+    memory.map(file, { ...noAccess, at: memory.alloc(length) }),
+    memory.mapAll([file, file], noAccess),
+    memory.mapOne(length, noAccess, at => mmap(at, length, PROT_NONE, MAP_SHARED, file.fd, 0)),
+  ]) {
+    expect(address).toBeGreaterThan(0)
+    expect(() => memory.view(address, 1)).toThrow(refusal)
+    memory.protect(address, length, PROT_READ)
+    expect(memory.view(address, length)[0]).toBe(0)
+    memory.protect(address, length, PROT_NONE)
+    expect(() => memory.view(address, 1)).toThrow(refusal)
+    expect(memory.map(file, { ...SHARED, at: address })).toBe(address)
+    expect(memory.view(address, length)[0]).toBe(0)
+  }
+})
+
+test('a page that has access again is in one view with those beside it', () => {
+  const address = memory.alloc(3 * PAGE)
+  const whole = memory.view(address, 3 * PAGE)
+  whole[PAGE] = 5
+  expect(memory.protect(address + PAGE, PAGE, PROT_NONE)).toBe(0)
+  expect(() => memory.view(address, PAGE + 1)).toThrow(RangeError)
+  expect(memory.view(address, PAGE).buffer).toBe(whole.buffer)
+  expect(memory.protect(address, 3 * PAGE, PROT_WRITE)).toBe(0)
+  expect(memory.view(address, 3 * PAGE)[PAGE]).toBe(5)
 })
 
 test('after close there are no calls, and views read zeroes', () => {
