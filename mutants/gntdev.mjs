@@ -313,8 +313,8 @@ export const gntdev = [
     file: copy,
     edits: [
       [
-        'if (result < 0) return result\n  }\n  return copy.flush()',
-        'if (result < 0) {\n copy.flush()\n return result\n}\n  }\n  return copy.flush()',
+        'if (result < 0) return result\n    }\n    return end < this.#count',
+        'if (result < 0) {\n this.#flush()\n return result\n}\n    }\n    return end < this.#count',
       ],
     ],
   },

@@ -1,5 +1,7 @@
+import { readdirSync } from 'node:fs'
 import type { ErrorFacts } from '../base/errors.ts'
 import { getDescriptorLimit } from '../native/process.ts'
+import { DESCRIPTORS_MAX, DESCRIPTORS_RESERVE } from './limits.ts'
 
 /** For a person: this process, a host or a client of one, has all descriptors that it may have. */
 export function noDescriptorLeft(owner = 'this process'): ErrorFacts {
@@ -13,4 +15,12 @@ export function noDescriptorLeft(owner = 'this process'): ErrorFacts {
     wanted: 1,
     fix: `raise it (ulimit -n) where ${owner} is started`,
   }
+}
+
+/** Descriptors that domains may have of this process in all. */
+export function descriptorsForDomains(): number {
+  const limit = getDescriptorLimit()
+  const most = typeof limit === 'number' ? DESCRIPTORS_MAX : limit.soft
+  const used = readdirSync('/proc/self/fd').length + DESCRIPTORS_RESERVE
+  return Math.max(0, Math.min(most, DESCRIPTORS_MAX) - used)
 }

@@ -7,7 +7,13 @@ import { MSG_DONTWAIT } from '../native/sockets.ts'
 import { noDescriptorLeft } from './descriptor-limit.ts'
 import type { EventLoop } from './event-loop.ts'
 import type { HostLog } from './host-log.ts'
-import { ACCEPT_PAUSE_MS, LISTEN_BACKLOG, LOOP_EVENTS_MAX } from './limits.ts'
+import {
+  ACCEPT_PAUSE_MS,
+  ADMINISTRATORS_MAX,
+  DOMAINS_MAX,
+  LISTEN_BACKLOG,
+  LOOP_EVENTS_MAX,
+} from './limits.ts'
 import { sendFramed } from './message-socket.ts'
 import { BodyWriter, OP } from './wire.ts'
 
@@ -109,4 +115,22 @@ export class Doors {
 
 function isOutOfDescriptors(result: number): boolean {
   return result < 0 && result !== -ERRNO.EAGAIN
+}
+
+export function tooManyDomains(used: number): ErrorFacts {
+  return {
+    limit: 'limit of',
+    limitValue: DOMAINS_MAX,
+    limitUnit: 'domains on a host',
+    used,
+    wanted: 1,
+    fix: 'destroy some (interdom host destroy), or start another host with another --dir',
+  }
+}
+
+export function tooManyOrders(used: number): ErrorFacts {
+  const fix = 'end a connection to its control socket'
+  const unit = 'connections for orders'
+  const limit = { limit: 'limit of', limitValue: ADMINISTRATORS_MAX, limitUnit: unit }
+  return { ...limit, used, wanted: 1, fix }
 }

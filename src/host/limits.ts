@@ -35,6 +35,10 @@ export const QUEUE_ROOM_MIN = 8192
 export const GREETING_TRIES = 16
 /** Clients of a domain that may wait for the host to look at them. */
 export const LISTEN_BACKLOG = 128
+/** Segments of a GRANT_COPY that are copied before others are served: a millisecond of work. */
+export const COPY_SLICE = 128
+/** Stores that such a copy made, and is told of: no more work than that. */
+export const WRITES_SLICE = 4096
 /** How long a socket is left alone at which the host has no descriptor even to say no. */
 export const ACCEPT_PAUSE_MS = 100
 /** Domains at a time: each holds a socket and a page. */

@@ -1,29 +1,30 @@
-import { chmodSync, chownSync, readdirSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, rmSync } from 'node:fs'
 import { ERRNO } from '../abi/errno.ts'
 import { ManualClock } from '../base/clock.ts'
-import { type ErrorFacts, ProtocolError, XenError } from '../base/errors.ts'
+import { ProtocolError, XenError } from '../base/errors.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { type DomainLimits, limitFacts } from '../kernel/limits.ts'
 import { Machine } from '../kernel/machine.ts'
 import { PROFILES, type ProfileName } from '../kernel/profiles.ts'
 import { close } from '../native/files.ts'
-import { getDescriptorLimit } from '../native/process.ts'
 import * as sockets from '../native/sockets.ts'
 import { MSG_DONTWAIT } from '../native/sockets.ts'
 import { administer } from './administration.ts'
 import { Budget } from './budget.ts'
 import { ChunkStore } from './chunk-store.ts'
-import { noDescriptorLeft } from './descriptor-limit.ts'
+import { descriptorsForDomains, noDescriptorLeft } from './descriptor-limit.ts'
 import { controlPath, domainPath } from './directory.ts'
-import { Doors, TurnedAway } from './doors.ts'
+import { Doors, TurnedAway, tooManyDomains, tooManyOrders } from './doors.ts'
 import { EventLoop } from './event-loop.ts'
 import { HostLog } from './host-log.ts'
 import { withCommand } from './knob.ts'
+import { Lifelines } from './lifelines.ts'
 import { LimitPages } from './limit-pages.ts'
 import * as bounds from './limits.ts'
 import { Links } from './links.ts'
+import { LongCalls } from './long-calls.ts'
 import { type Received, receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
-import { type Answer, Session } from './session.ts'
+import { type Answer, type LongCall, Session } from './session.ts'
 import { type BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
 
 export interface ServerOptions {
@@ -48,7 +49,7 @@ export interface NewDomain {
 /** Calls without an answer of their own and without an effect that others could see. */
 const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book])
 
-type Handler = (op: number, body: BodyReader, answer: BodyWriter) => Answer
+type Handler = (op: number, body: BodyReader, answer: BodyWriter) => Answer | LongCall
 
 /**
  * The host: one machine, its domains' sockets, and a loop that answers one request at a time. It
@@ -66,19 +67,17 @@ export class Server {
   readonly #loop = new EventLoop()
   readonly #log = new HostLog()
   readonly #doors = new Doors(this.#loop, this.#log)
-  readonly #incoming = receiveRoom()
+  readonly #longCalls = new LongCalls()
+  #incoming = receiveRoom()
   /** The answer being written: to one client at a time. */
   readonly #outgoing = new BodyWriter()
   readonly #listeners = new Map<number, number>()
-  /** Our ends of the lifelines, by the session's socket. */
-  readonly #lifelines = new Map<number, number>()
+  readonly #lifelines = new Lifelines(this.#loop)
   readonly #startedAt = performance.now()
   #idleSince = performance.now()
   /** Domains of first use without a process: they go when nothing of theirs is mapped. */
   readonly #leaving = new Set<Domain>()
   readonly #staying = new WeakSet<Domain>()
-  /** What a lifeline carries. */
-  readonly #nothing = new Uint8Array(1)
   #administrators = 0
   #isStopping = false
 
@@ -99,6 +98,7 @@ export class Server {
       const count = this.#loop.wait(this.#timeout())
       this.#guarded(() => this.#tick())
       for (let i = 0; i < count; i++) this.#guarded(this.#loop.handler(i))
+      this.#guarded(() => this.#goOn())
       for (const domain of this.#leaving) this.#guarded(() => this.#leave(domain))
       if (this.#isIdleForLong()) this.stop()
     }
@@ -213,9 +213,10 @@ export class Server {
     }
     const session = new Session(this, domain, peer.pid)
     this.sessions.set(client, session)
+    const lifeline = (): number => this.#lifelines.make(client, () => this.#drop(client))
     this.#loop.watch(client, () =>
       this.#serve(client, (op, body, answer) => {
-        if (op === OP.hello) return session.greet(body, answer, () => this.#lifeline(client))
+        if (op === OP.hello) return session.greet(body, answer, lifeline)
         const answered = session.handle(op, body, answer)
         this.limitPages.publish(domain)
         return answered
@@ -242,6 +243,11 @@ export class Server {
   /** Answers one request of a client, what it queued first; one that is none ends the client. */
   #serve(client: number, handle: Handler): void {
     try {
+      const domain = this.#longCalls.size > 0 && this.sessions.get(client)?.domain
+      if (domain && this.#longCalls.mustWait(client, domain)) {
+        this.#loop.pause(client)
+        return
+      }
       const request = receiveFramed(client, this.#incoming, MSG_DONTWAIT)
       if (request === -ERRNO.EAGAIN) return
       if (request === undefined || typeof request === 'number') {
@@ -259,15 +265,49 @@ export class Server {
         throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} without a reply`)
       }
       const answer = handle(op, body, this.#outgoing.cut())
-      if (!this.#reply(client, request, answer)) this.#drop(client)
+      if (typeof answer === 'function') this.#begin(client, request, answer)
+      else if (!this.#reply(client, request, answer)) this.#drop(client)
     } catch (error) {
-      // Less than was booked: somebody has lowered the host's limit, or the system has no more.
-      const isPoor = error instanceof XenError && /^E[MN]FILE$/.test(error.code)
-      const facts = noDescriptorLeft('the host')
-      if (isPoor) this.#doors.tell(client, new TurnedAway(ERRNO.ENFILE, facts))
-      this.#drop(client)
-      this.#log.say('client dropped', error)
+      this.#failed(client, error)
     }
+  }
+
+  #failed(client: number, error: unknown): void {
+    // Less than was booked: somebody has lowered the host's limit, or the system has no more.
+    const isPoor = error instanceof XenError && /^E[MN]FILE$/.test(error.code)
+    const facts = noDescriptorLeft('the host')
+    if (isPoor) this.#doors.tell(client, new TurnedAway(ERRNO.ENFILE, facts))
+    this.#drop(client)
+    this.#log.say('client dropped', error)
+  }
+
+  #begin(client: number, request: Received, call: LongCall): void {
+    const domain = this.sessions.get(client)?.domain
+    if (!domain) return
+    this.#longCalls.add({ client, domain, request, call })
+    // What it was asked with stays where it was received.
+    this.#incoming = receiveRoom()
+    this.#loop.pause(client)
+  }
+
+  /** A slice of a call that takes long. */
+  #goOn(): void {
+    const unfinished = this.#longCalls.next()
+    if (!unfinished) return
+    const { client, request, call, answer } = unfinished
+    try {
+      const answered = call(answer)
+      if (!answered) return
+      this.#endLongCall(client)
+      this.#loop.resume(client)
+      if (!this.#reply(client, request, answered, answer)) this.#drop(client)
+    } catch (error) {
+      this.#failed(client, error)
+    }
+  }
+
+  #endLongCall(client: number): void {
+    for (const waiting of this.#longCalls.end(client)) this.#loop.resume(waiting)
   }
 
   #serveQueued(body: BodyReader, handle: Handler): void {
@@ -281,44 +321,31 @@ export class Server {
       if (!QUEUEABLE.has(op)) {
         throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} cannot be queued`)
       }
-      const { result } = handle(op, body.inner(), this.#outgoing.cut())
+      const answer = handle(op, body.inner(), this.#outgoing.cut())
+      const result = typeof answer === 'function' ? 'too late' : answer.result
       if (result === 0) continue
       throw new ProtocolError('ERR_HOST_PROTOCOL', `queued operation ${op} answered ${result}`)
     }
   }
 
-  #reply(client: number, { op, serial }: Received, answer: Answer): boolean {
-    const { result, fds, ownedFds } = answer
-    const message = this.#outgoing.head(op, 0, serial, result)
+  #reply(
+    client: number,
+    { op, serial }: Received,
+    { result, fds, ownedFds }: Answer,
+    body: BodyWriter = this.#outgoing,
+  ): boolean {
+    const message = body.head(op, 0, serial, result)
     if (!ownedFds) return sendFramed(client, message, fds, MSG_DONTWAIT) >= 0
     const sent = sendFramed(client, message, [...ownedFds, ...(fds ?? [])], MSG_DONTWAIT)
     for (const fd of ownedFds) close(fd)
     return sent >= 0
   }
 
-  /** A stream socket that carries nothing and ends when either side does. */
-  #lifeline(client: number): number {
-    const pair = sockets.socketpair(sockets.SOCK_STREAM)
-    if (typeof pair === 'number') throw new XenError(pair, 'socketpair')
-    const before = this.#lifelines.get(client)
-    if (before !== undefined) this.#loop.unwatch(before)
-    this.#lifelines.set(client, pair[0])
-    sockets.refuseDescriptors(pair[0])
-    // A worker that was terminated closes what its event loop has, and leaves its call socket open.
-    this.#loop.watch(pair[0], () => {
-      // An event of this turn can be of a descriptor that had this number before.
-      const length = sockets.receive(pair[0], this.#nothing, MSG_DONTWAIT)
-      if (length !== -ERRNO.EAGAIN) this.#drop(client)
-    })
-    return pair[1]
-  }
-
   #drop(client: number): void {
     if (!this.#loop.has(client)) return
     this.#loop.unwatch(client)
-    const lifeline = this.#lifelines.get(client)
-    if (lifeline !== undefined) this.#loop.unwatch(lifeline)
-    this.#lifelines.delete(client)
+    this.#endLongCall(client)
+    this.#lifelines.end(client)
     const session = this.sessions.get(client)
     if (!session) {
       this.#administrators--
@@ -341,6 +368,7 @@ export class Server {
   }
 
   #timeout(): number {
+    if (this.#longCalls.size > 0) return 0
     const due = this.options.clock === 'real' ? this.clock.nextDueMs : undefined
     const idle = this.options.idleMs > 0 && this.sessions.size === 0 ? this.#idleLeft() : undefined
     const never = Number.POSITIVE_INFINITY
@@ -365,30 +393,4 @@ export class Server {
     this.#loop.close()
     this.chunks.close()
   }
-}
-
-/** Descriptors that domains may have of this process in all. */
-function descriptorsForDomains(): number {
-  const limit = getDescriptorLimit()
-  const most = typeof limit === 'number' ? bounds.DESCRIPTORS_MAX : limit.soft
-  const used = readdirSync('/proc/self/fd').length + bounds.DESCRIPTORS_RESERVE
-  return Math.max(0, Math.min(most, bounds.DESCRIPTORS_MAX) - used)
-}
-
-function tooManyDomains(used: number): ErrorFacts {
-  return {
-    limit: 'limit of',
-    limitValue: bounds.DOMAINS_MAX,
-    limitUnit: 'domains on a host',
-    used,
-    wanted: 1,
-    fix: 'destroy some (interdom host destroy), or start another host with another --dir',
-  }
-}
-
-function tooManyOrders(used: number): ErrorFacts {
-  const fix = 'end a connection to its control socket'
-  const unit = 'connections for orders'
-  const limit = { limit: 'limit of', limitValue: bounds.ADMINISTRATORS_MAX, limitUnit: unit }
-  return { ...limit, used, wanted: 1, fix }
 }

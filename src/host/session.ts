@@ -3,12 +3,19 @@ import { DEVICE_NAMES } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import { EVTCHN_BIND_STATIC } from '../abi/evtchn.ts'
 import { GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
-import { decodeMapGrantRefIndex, GNTDEV_MAP_GRANT_REF, MAP_GRANT_REF_SIZE } from '../abi/gntdev.ts'
+import {
+  decodeMapGrantRefIndex,
+  GNTDEV_GRANT_COPY,
+  GNTDEV_MAP_GRANT_REF,
+  MAP_GRANT_REF_SIZE,
+} from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { type ErrorFacts, ProtocolError } from '../base/errors.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { GntallocFile } from '../kernel/gntalloc.ts'
+import { GntdevFile } from '../kernel/gntdev.ts'
+import type { GrantCopy } from '../kernel/gntdev-copy.ts'
 import type { Machine } from '../kernel/machine.ts'
 import type { Process } from '../kernel/process.ts'
 import { NO_FRAME } from '../kernel/vma.ts'
@@ -17,8 +24,9 @@ import type { Chunk, ChunkStore } from './chunk-store.ts'
 import type { Inbox } from './inbox.ts'
 import { withCommand } from './knob.ts'
 import type { LimitPages } from './limit-pages.ts'
+import { COPY_SLICE, WRITES_SLICE } from './limits.ts'
 import type { Links, PortEntry } from './links.ts'
-import { decodeRanges, encodeWrites, Snapshot } from './snapshot.ts'
+import { decodeRanges, encodeWrites, Snapshot, writesEncoder } from './snapshot.ts'
 import { type BodyReader, type BodyWriter, NO_FD, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
 
 /** What a request is answered with, besides the body that was written. */
@@ -29,6 +37,9 @@ export interface Answer {
   /** Descriptors that were made for this answer. */
   readonly ownedFds?: readonly number[]
 }
+
+/** A call that takes several turns: goes on by a slice, and tells its answer when it has one. */
+export type LongCall = (answer: BodyWriter) => Answer | undefined
 
 export interface SessionContext {
   readonly machine: Machine
@@ -75,7 +86,7 @@ export class Session {
   }
 
   /** One call: reads its fields, and writes those of its answer. */
-  handle(op: number, body: BodyReader, answer: BodyWriter): Answer {
+  handle(op: number, body: BodyReader, answer: BodyWriter): Answer | LongCall {
     if (!this.#isGreeted) throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call before the greeting')
     switch (op) {
       case OP.open:
@@ -122,12 +133,17 @@ export class Session {
     return { result: this.process.open(device, { access, nonblock }) }
   }
 
-  #ioctl(body: BodyReader, answer: BodyWriter): Answer {
+  #ioctl(body: BodyReader, answer: BodyWriter): Answer | LongCall {
     const fd = body.u32()
     const number = body.u32()
     const argument = body.u64()
     const memory = new Snapshot(decodeRanges(body))
     body.end()
+    if (number === GNTDEV_GRANT_COPY) {
+      const file = this.process.file(fd)
+      const copy = file instanceof GntdevFile && file.beginCopy(argument, memory, this.process)
+      if (typeof copy === 'object') return this.#copy(copy, memory, answer)
+    }
     const result = this.process.ioctl(fd, number, argument, memory)
     encodeWrites(answer, memory.writes)
     if (result === 0 && number === GNTALLOC_ALLOC_GREF) this.#announceChunks(answer, fd, memory)
@@ -136,6 +152,25 @@ export class Session {
     const entry = port > 0 ? this.#ownPort(fd, port) : undefined
     answer.u32(entry ? 1 : 0)
     return entry ? { result, ...this.#describeInbox(answer, entry, 'read') } : { result }
+  }
+
+  /** A GRANT_COPY that fits a slice is answered at once. */
+  #copy(copy: GrantCopy, memory: Snapshot, answer: BodyWriter): Answer | LongCall {
+    let result = copy.step(COPY_SLICE)
+    if (result !== undefined && !memory.manyWrites) {
+      encodeWrites(answer, memory.writes)
+      answer.u32(0).u32(0)
+      return { result }
+    }
+    let encode: ((max: number) => boolean) | undefined
+    return into => {
+      result ??= copy.step(COPY_SLICE)
+      if (result === undefined) return undefined
+      encode ??= writesEncoder(into, memory.manyWrites ?? memory.writes)
+      if (!encode(WRITES_SLICE)) return undefined
+      into.u32(0).u32(0)
+      return { result }
+    }
   }
 
   /** After an ALLOC: the chunks that this process must map before they can be sealed; the pages. */

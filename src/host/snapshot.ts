@@ -28,8 +28,8 @@ export interface MemoryWrite {
 /** Up to so many bytes a loop copies faster than slice(). */
 const COPY_LOOP_MAX = 128
 
-/** Stores that are remembered one by one before those of the same bytes become one. */
-const WRITES_FIRST = 1024
+/** Stores that are remembered one by one; of more only which bytes they were. */
+const WRITES_MAX = 1024
 
 /**
  * The memory of a client as the driver sees it during one call: what the client sent along, read
@@ -37,8 +37,9 @@ const WRITES_FIRST = 1024
  */
 export class Snapshot implements UserMemory {
   readonly #ranges: ReceivedRange[]
-  #writes: MemoryWrite[] = []
-  #writesMax = WRITES_FIRST
+  readonly #writes: MemoryWrite[] = []
+  /** A bit for each byte that was stored to, once there were many stores. */
+  #stored: Map<ReceivedRange, Uint32Array> | undefined
 
   /** The ranges must be in ascending order and apart from each other. */
   constructor(ranges: ReceivedRange[]) {
@@ -53,8 +54,12 @@ export class Snapshot implements UserMemory {
 
   /** In the order in which they were made; in that of their addresses once there were many. */
   get writes(): readonly MemoryWrite[] {
-    if (this.#writes.length > WRITES_FIRST) this.#compact()
-    return this.#writes
+    return this.#stored ? [...storedRuns(this.#ranges, this.#stored)] : this.#writes
+  }
+
+  /** The same one by one, where there were so many that it takes time. */
+  get manyWrites(): Iterable<MemoryWrite> | undefined {
+    return this.#stored && storedRuns(this.#ranges, this.#stored)
   }
 
   read(address: number, length: number): Uint8Array | undefined {
@@ -75,19 +80,29 @@ export class Snapshot implements UserMemory {
     if (only?.writable) {
       const from = address - only.address
       only.bytes.set(bytes, only.at + from)
-      this.#stored(only, from, bytes.length)
+      this.#remember(only, from, bytes.length)
       return true
     }
     const end = this.#walk(address, bytes.byteLength, true, (range, from, at, count) => {
       range.bytes.set(bytes.subarray(at, at + count), range.at + from)
-      this.#stored(range, from, count)
+      this.#remember(range, from, count)
     })
     return end === bytes.byteLength
   }
 
-  #stored(range: ReceivedRange, from: number, count: number): void {
-    this.#writes.push({ range, from, end: from + count })
-    if (this.#writes.length > this.#writesMax) this.#compact()
+  /**
+   * A GRANT_COPY can store 700,000 times to the same page: what is kept, and sent back, must not be
+   * more than what the client sent.
+   */
+  #remember(range: ReceivedRange, from: number, count: number): void {
+    const end = from + count
+    if (this.#stored) mark(this.#stored, range, from, end)
+    else if (this.#writes.length < WRITES_MAX) this.#writes.push({ range, from, end })
+    else {
+      this.#stored = new Map()
+      for (const write of this.#writes) mark(this.#stored, write.range, write.from, write.end)
+      mark(this.#stored, range, from, end)
+    }
   }
 
   /** The range in which all of a run lies. */
@@ -106,22 +121,6 @@ export class Snapshot implements UserMemory {
   get firstU32(): number {
     const first = this.#ranges[0]
     return first && first.length >= 4 ? readU32(first.bytes, first.at) : 0
-  }
-
-  /**
-   * A GRANT_COPY can store 700,000 times to the same page: what is kept, and sent back, must not be
-   * more than what the client sent.
-   */
-  #compact(): void {
-    const sorted = this.#writes.sort((a, b) => startOf(a) - startOf(b))
-    const kept: MemoryWrite[] = []
-    for (const write of sorted) {
-      const last = kept.at(-1)
-      if (last?.range !== write.range || write.from > last.end) kept.push({ ...write })
-      else last.end = Math.max(last.end, write.end)
-    }
-    this.#writes = kept
-    this.#writesMax = Math.max(WRITES_FIRST, 2 * kept.length)
   }
 
   /** Visits the pieces of a run until one is missing; answers the bytes visited. */
@@ -166,8 +165,53 @@ function copyOf({ bytes, at }: ReceivedRange, from: number, length: number): Uin
   return copy
 }
 
-function startOf({ range, from }: MemoryWrite): number {
-  return range.address + from
+/** Notes that the bytes of a range from `from` up to, and without, `end` were stored to. */
+function mark(
+  stored: Map<ReceivedRange, Uint32Array>,
+  range: ReceivedRange,
+  from: number,
+  end: number,
+): void {
+  let bits = stored.get(range)
+  if (!bits) {
+    bits = new Uint32Array(Math.ceil(range.length / 32))
+    stored.set(range, bits)
+  }
+  for (let at = from; at < end; ) {
+    const first = at & 31
+    const count = Math.min(32 - first, end - at)
+    const ones = count === 32 ? 0xffffffff : ((1 << count) - 1) << first
+    bits[at >>> 5] = (bits[at >>> 5] ?? 0) | ones
+    at += count
+  }
+}
+
+/** Runs of bytes that were stored to, in ascending order. */
+function* storedRuns(
+  ranges: readonly ReceivedRange[],
+  stored: ReadonlyMap<ReceivedRange, Uint32Array>,
+): Generator<MemoryWrite> {
+  for (const range of ranges) {
+    const bits = stored.get(range)
+    let from = bits ? nextOf(bits, 0, true) : range.length
+    while (bits && from < range.length) {
+      const end = Math.min(nextOf(bits, from, false), range.length)
+      yield { range, from, end }
+      from = nextOf(bits, end, true)
+    }
+  }
+}
+
+/** The first place from `at` on where the bit is as wanted; the end when there is none. */
+function nextOf(bits: Uint32Array, at: number, wanted: boolean): number {
+  const end = 32 * bits.length
+  for (let word = at >>> 5; word < bits.length; word++) {
+    let left = bits[word] as number
+    if (!wanted) left = ~left
+    if (word === at >>> 5) left &= -1 << (at & 31)
+    if (left !== 0) return 32 * word + 31 - Math.clz32(left & -left)
+  }
+  return end
 }
 
 export function encodeRanges(body: BodyWriter, ranges: readonly MemoryRange[]): void {
@@ -200,7 +244,32 @@ export function decodeRanges(body: BodyReader): ReceivedRange[] {
 
 export function encodeWrites(body: BodyWriter, writes: readonly MemoryWrite[]): void {
   body.u32(writes.length)
-  for (const { range, from, end } of writes) {
-    body.u64(range.address + from).bytesOf(range.bytes, range.at + from, range.at + end)
+  for (const write of writes) encodeWrite(body, write)
+}
+
+/** The same in steps of up to so many, until it answers true. */
+export function writesEncoder(
+  body: BodyWriter,
+  writes: Iterable<MemoryWrite>,
+): (max: number) => boolean {
+  const at = body.length
+  const left = writes[Symbol.iterator]()
+  let count = 0
+  body.u32(0)
+  return max => {
+    for (let i = 0; i < max; i++) {
+      const { value, done } = left.next()
+      if (done) {
+        body.replaceU32(at, count)
+        return true
+      }
+      encodeWrite(body, value)
+      count++
+    }
+    return false
   }
+}
+
+function encodeWrite(body: BodyWriter, { range, from, end }: MemoryWrite): void {
+  body.u64(range.address + from).bytesOf(range.bytes, range.at + from, range.at + end)
 }

@@ -20,30 +20,55 @@ interface CopyOperation {
  * GRANT_COPY. Segments are checked one by one and cut into operations, which are executed sixteen
  * at a time: when the seventeenth is about to be added, that is after the checks of its segment
  * (case 272), and at the end. A refusal drops what is queued. Source: gntdev_ioctl_grant_copy.
+ *
+ * It is done in steps, since a call can have any number of segments. Other domains may do what they
+ * like between two of them, as they may on Xen.
  */
-export function grantCopy(caller: Process, argument: Address, memory: UserMemory): Result {
-  const header = memory.read(argument, abi.GRANT_COPY_SIZE)
-  if (!header) return -ERRNO.EFAULT
-  const { count, segments } = abi.decodeGrantCopy(header)
-  const copy = new GrantCopy(caller, memory)
-  for (let i = 0; i < count; i++) {
-    const result = copy.add(segments + i * abi.COPY_SEGMENT_SIZE)
-    if (result < 0) return result
-  }
-  return copy.flush()
-}
-
-class GrantCopy {
+export class GrantCopy {
   readonly #caller: Process
   readonly #memory: UserMemory
+  readonly #count: number
+  readonly #segments: Address
+  #done = 0
   #batch: CopyOperation[] = []
 
-  constructor(caller: Process, memory: UserMemory) {
-    this.#caller = caller
-    this.#memory = memory
+  /** The copy that an argument asks for, or -EFAULT. */
+  static begin(caller: Process, argument: Address, memory: UserMemory): GrantCopy | Result {
+    const header = memory.read(argument, abi.GRANT_COPY_SIZE)
+    if (!header) return -ERRNO.EFAULT
+    return new GrantCopy(caller, memory, abi.decodeGrantCopy(header))
   }
 
-  add(at: Address): Result {
+  private constructor(
+    caller: Process,
+    memory: UserMemory,
+    { count, segments }: { readonly count: number; readonly segments: Address },
+  ) {
+    this.#caller = caller
+    this.#memory = memory
+    this.#count = count
+    this.#segments = segments
+  }
+
+  /** Goes on by up to `max` segments: the result of the call, or undefined while there are more. */
+  step(max: number): Result | undefined {
+    const end = Math.min(this.#done + max, this.#count)
+    for (; this.#done < end; this.#done++) {
+      const result = this.#add(this.#segments + this.#done * abi.COPY_SEGMENT_SIZE)
+      if (result < 0) return result
+    }
+    return end < this.#count ? undefined : this.#flush()
+  }
+
+  /** All of it at once. */
+  finish(): Result {
+    for (;;) {
+      const result = this.step(this.#count)
+      if (result !== undefined) return result
+    }
+  }
+
+  #add(at: Address): Result {
     const bytes = this.#memory.read(at, abi.COPY_SEGMENT_SIZE)
     if (!bytes) return -ERRNO.EFAULT
     const segment = abi.decodeCopySegment(bytes)
@@ -56,7 +81,7 @@ class GrantCopy {
     let copied = 0
     while (copied < segment.len) {
       if (this.#batch.length >= abi.GRANT_COPY_BATCH) {
-        const result = this.flush()
+        const result = this.#flush()
         if (result < 0) return result
       }
       const length = Math.min(
@@ -74,7 +99,7 @@ class GrantCopy {
   }
 
   /** Executes what is queued; a segment keeps the status of its first operation that failed. */
-  flush(): Result {
+  #flush(): Result {
     const batch = this.#batch
     this.#batch = []
     const { hypervisor, xen } = this.#caller.domain

@@ -6,7 +6,7 @@ import { GNTST, HANDLES_PER_FRAME } from '../abi/grant-table.ts'
 import { PAGE_SHIFT, PAGE_SIZE } from '../abi/page.ts'
 import type { ErrorFacts } from '../base/errors.ts'
 import type { Address, Result } from '../platform.ts'
-import { grantCopy } from './gntdev-copy.ts'
+import { GrantCopy } from './gntdev-copy.ts'
 import { GrantMap } from './grant-map.ts'
 import { IndexSpace } from './index-space.ts'
 import { limitFacts } from './limits.ts'
@@ -50,12 +50,20 @@ export class GntdevFile extends OpenFile {
         return this.#offsetForVaddr(argument, memory, caller)
       case abi.GNTDEV_SET_UNMAP_NOTIFY:
         return this.#setNotify(argument, memory)
-      case abi.GNTDEV_GRANT_COPY:
-        if (this.domain.profile.hasGrantCopy) return grantCopy(caller, argument, memory)
-        break
+      case abi.GNTDEV_GRANT_COPY: {
+        const copy = this.beginCopy(argument, memory, caller)
+        return typeof copy === 'number' ? copy : copy.finish()
+      }
     }
     // SET_MAX_GRANTS too (case 5), and the dma-buf calls of a kernel built without (case 282).
     return -ERRNO[this.domain.profile.unknownIoctl]
+  }
+
+  /** GRANT_COPY in steps, while its caller does nothing else; -errno when it is refused as such. */
+  beginCopy(argument: Address, memory: UserMemory, caller: Process): GrantCopy | Result {
+    this.facts = undefined
+    const { hasGrantCopy, unknownIoctl } = this.domain.profile
+    return hasGrantCopy ? GrantCopy.begin(caller, argument, memory) : -ERRNO[unknownIoctl]
   }
 
   override mmap(request: MapRequest): PageBacking | Result {

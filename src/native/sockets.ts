@@ -17,6 +17,7 @@ const SO_PASSRIGHTS = 83
 
 export const SHUT_RDWR = 2
 
+export const MSG_PEEK = 0x02
 export const MSG_DONTWAIT = 0x40
 export const MSG_NOSIGNAL = 0x4000
 
