@@ -17,6 +17,18 @@ export function noDescriptorLeft(owner = 'this process'): ErrorFacts {
   }
 }
 
+/** For a person: the user of the host has as many descriptors under way as the system lets it. */
+export function tooManyInFlight(): ErrorFacts {
+  const limit = getDescriptorLimit()
+  return {
+    limit: 'RLIMIT_NOFILE',
+    ...(typeof limit === 'number' ? {} : { limitValue: limit.soft }),
+    limitUnit: 'descriptors sent by the user of the host and not received',
+    wanted: 1,
+    fix: 'end the program of that user which leaves them, or raise it (ulimit -n) for the host',
+  }
+}
+
 /** Descriptors that domains may have of this process in all. */
 export function descriptorsForDomains(): number {
   const limit = getDescriptorLimit()

@@ -12,7 +12,7 @@ import { MSG_DONTWAIT } from '../native/sockets.ts'
 import { administer } from './administration.ts'
 import { Budget } from './budget.ts'
 import { ChunkStore } from './chunk-store.ts'
-import { descriptorsForDomains, noDescriptorLeft } from './descriptor-limit.ts'
+import { descriptorsForDomains, noDescriptorLeft, tooManyInFlight } from './descriptor-limit.ts'
 import { controlPath, domainPath } from './directory.ts'
 import { Doors, TurnedAway, tooManyDomains, tooManyOrders } from './doors.ts'
 import { EventLoop } from './event-loop.ts'
@@ -23,7 +23,8 @@ import { LimitPages } from './limit-pages.ts'
 import * as bounds from './limits.ts'
 import { Links } from './links.ts'
 import { LongCalls } from './long-calls.ts'
-import { type Received, receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
+import { type Received, receiveFramed, receiveRoom } from './message-socket.ts'
+import { sendReply } from './replies.ts'
 import { type Answer, type LongCall, Session } from './session.ts'
 import { type BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
 
@@ -266,7 +267,7 @@ export class Server {
       }
       const answer = handle(op, body, this.#outgoing.cut())
       if (typeof answer === 'function') this.#begin(client, request, answer)
-      else if (!this.#reply(client, request, answer)) this.#drop(client)
+      else this.#reply(client, request, answer)
     } catch (error) {
       this.#failed(client, error)
     }
@@ -300,7 +301,7 @@ export class Server {
       if (!answered) return
       this.#endLongCall(client)
       this.#loop.resume(client)
-      if (!this.#reply(client, request, answered, answer)) this.#drop(client)
+      this.#reply(client, request, answered, answer)
     } catch (error) {
       this.#failed(client, error)
     }
@@ -328,17 +329,14 @@ export class Server {
     }
   }
 
-  #reply(
-    client: number,
-    { op, serial }: Received,
-    { result, fds, ownedFds }: Answer,
-    body: BodyWriter = this.#outgoing,
-  ): boolean {
-    const message = body.head(op, 0, serial, result)
-    if (!ownedFds) return sendFramed(client, message, fds, MSG_DONTWAIT) >= 0
-    const sent = sendFramed(client, message, [...ownedFds, ...(fds ?? [])], MSG_DONTWAIT)
-    for (const fd of ownedFds) close(fd)
-    return sent >= 0
+  #reply(client: number, request: Received, answer: Answer, body = this.#outgoing): void {
+    const sent = sendReply(client, request, answer, body)
+    if (sent >= 0) return
+    const { ETOOMANYREFS } = ERRNO
+    if (sent === -ETOOMANYREFS) {
+      this.#doors.tell(client, new TurnedAway(ETOOMANYREFS, tooManyInFlight()))
+    }
+    this.#drop(client)
   }
 
   #drop(client: number): void {

@@ -1,3 +1,4 @@
+import { ioctl } from './files.ts'
 import { answer, declare, type Result, restarted } from './koffi.ts'
 
 /** Unix sockets only. Source: include/linux/socket.h, include/uapi/asm-generic/socket.h. */
@@ -14,6 +15,8 @@ const SO_PEERCRED = 17
 const SO_RCVTIMEO = 20
 /** Linux 6.16. */
 const SO_PASSRIGHTS = 83
+/** Source: include/uapi/linux/sockios.h, man 7 unix. */
+const SIOCOUTQ = 0x5411
 
 export const SHUT_RDWR = 2
 
@@ -126,6 +129,13 @@ export function setReceiveTimeout(fd: number, ms: number): Result {
  */
 export function refuseDescriptors(fd: number): Result {
   return setSocketOption(fd, SOL_SOCKET, SO_PASSRIGHTS, 0)
+}
+
+/** Bytes sent to the other end that it has not received yet, as the kernel counts them: 0 or more. */
+export function unreceived(fd: number): Result {
+  const value = new Int32Array(1)
+  const result = ioctl(fd, SIOCOUTQ, new Uint8Array(value.buffer))
+  return result < 0 ? result : value[0]!
 }
 
 /** shutdown(2): ends the connection for every process that holds the socket. */
