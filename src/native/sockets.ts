@@ -131,7 +131,7 @@ export function refuseDescriptors(fd: number): Result {
   return setSocketOption(fd, SOL_SOCKET, SO_PASSRIGHTS, 0)
 }
 
-/** Bytes sent to the other end that it has not received yet, as the kernel counts them: 0 or more. */
+/** Bytes sent to the other end that it has not received yet, as the kernel counts: 0 or more. */
 export function unreceived(fd: number): Result {
   const value = new Int32Array(1)
   const result = ioctl(fd, SIOCOUTQ, new Uint8Array(value.buffer))
