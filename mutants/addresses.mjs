@@ -1,6 +1,9 @@
 const process = 'src/kernel/process.ts'
 const refusal = 'src/kernel/mmap-refusal.ts'
 const space = 'src/kernel/address-space.ts'
+const vma = 'src/kernel/vma.ts'
+const descriptors = 'src/kernel/descriptors.ts'
+const pageCalls = 'src/kernel/page-calls.ts'
 const openFile = 'src/kernel/open-file.ts'
 const world = 'src/sim/world-user-memory.ts'
 
@@ -143,15 +146,13 @@ export const addresses = [
     name: 'split-not-told',
     bug: 'a mapping does not hear that it was cut in two',
     file: space,
-    edits: [['vma.backing?.opened()', '']],
+    edits: [['vma.end = address\n    vma.backing?.opened()', 'vma.end = address']],
   },
   {
     name: 'split-forgets-its-place',
     bug: 'the upper piece of a mapping counts its pages from 0',
     file: space,
-    edits: [
-      ['firstPage: vma.firstPage + (address - vma.start) / PAGE_SIZE', 'firstPage: vma.firstPage'],
-    ],
+    edits: [['vma.firstPage + (address - vma.start) / PAGE_SIZE', 'vma.firstPage']],
   },
   {
     name: 'munmap-descending',
@@ -193,9 +194,63 @@ export const addresses = [
     file: world,
     edits: [
       [
-        'eachPage(address, bytes.byteLength, PROT_WRITE, (',
-        'eachPage(address, bytes.byteLength, PROT_READ, (',
+        "eachPage(address, bytes.byteLength, 'store', (",
+        "eachPage(address, bytes.byteLength, 'load', (",
       ],
     ],
+  },
+  {
+    name: 'fork-not-told',
+    bug: 'a mapping does not hear that a forked child has it too',
+    file: space,
+    edits: [['vma.backing?.opened()\n      child', 'child']],
+  },
+  {
+    name: 'fork-inherits-everything',
+    bug: 'a forked child has every mapping',
+    file: space,
+    edits: [['if (!vma.isInherited) continue', '']],
+  },
+  {
+    name: 'fork-holds-no-file',
+    bug: 'the descriptors of a forked child hold nothing',
+    file: descriptors,
+    edits: [['for (const file of this.#files.values()) file.hold()', '']],
+  },
+  {
+    name: 'dontfork-ignored',
+    bug: 'MADV_DONTFORK does nothing',
+    file: process,
+    edits: [['piece.isInherited = false', '']],
+  },
+  {
+    name: 'dontneed-ignored',
+    bug: 'MADV_DONTNEED leaves the pages of a driver where they are',
+    file: process,
+    edits: [['piece.isEmptied = backing !== undefined', '']],
+  },
+  {
+    name: 'remap-grows',
+    bug: 'the mapping of a driver can be made longer',
+    file: process,
+    edits: [['if (vma.backing) return -ERRNO.EFAULT', '']],
+  },
+  {
+    name: 'remap-tells-no-notifier',
+    bug: 'the notifiers do not hear of mremap',
+    file: space,
+    edits: [['revoke(piece)\n    piece.backing', 'piece.backing']],
+  },
+  {
+    name: 'fault-without-access',
+    bug: 'PROT_NONE is obeyed where Xen makes the page table entries',
+    file: vma,
+    edits: [['(this.backing?.isEnteredByXen === true && !isGone)', 'false']],
+  },
+  {
+    name: 'futex-shared',
+    bug: 'a shared futex works in the page of a driver',
+    file: pageCalls,
+    edits: [['(!isPrivate && process.vma(address)?.backing)', 'false']],
   },
 ]

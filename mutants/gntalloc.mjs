@@ -164,8 +164,6 @@ export const gntalloc = [
         '    fireEvent(this.#domain, action, this.#ports[ref] ?? 0)\n    if (clearsByte(action)) {',
       ],
     ],
-    survives:
-      'both are done inside of one call, and whoever hears the event runs after it: only test/interleavings, which records the order, sees this',
   },
   {
     name: 'grefs-byte-or-event',

@@ -286,6 +286,9 @@ static void reset(void) {
 static sigjmp_buf on_fault;
 static volatile sig_atomic_t is_touching;
 static volatile sig_atomic_t sigio_count;
+/* What a SIGIO looks at, if told to, and what the last one saw. */
+static const volatile unsigned char *watched;
+static volatile unsigned char seen;
 
 static void fault(int signal_number) {
     if (is_touching) siglongjmp(on_fault, signal_number);
@@ -296,6 +299,7 @@ static void fault(int signal_number) {
 static void count_sigio(int signal_number) {
     (void)signal_number;
     sigio_count++;
+    if (watched) seen = *watched;
 }
 
 static void interrupt(int signal_number) {
@@ -542,11 +546,17 @@ static void do_fork(struct request *request) {
     say_hello();
 }
 
+static void do_watch(struct request *request) {
+    watched = (const unsigned char *)number(request, "address");
+    say_result(0);
+}
+
 static void do_signals(struct request *request) {
     (void)request;
     long count = sigio_count;
     sigio_count = 0;
-    say_result(count);
+    unsigned char byte = seen;
+    say_bytes(count, &byte, watched ? 1 : 0);
 }
 
 /* ---- the loop ---- */
@@ -565,7 +575,7 @@ static const struct {
     {"peek", do_peek, false},       {"poke", do_poke, false},
     {"reset", do_reset, false},     {"exit", do_exit, false},
     {"syscall", do_syscall, false}, {"fork", do_fork, false},
-    {"signals", do_signals, false},
+    {"signals", do_signals, false}, {"watch", do_watch, false},
 };
 
 static void perform(struct request *request) {

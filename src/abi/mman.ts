@@ -13,6 +13,13 @@ export const MAP_ANONYMOUS = 0x20
 export const MAP_POPULATE = 0x8000
 export const MAP_FIXED_NOREPLACE = 0x100000
 
+export const MREMAP_MAYMOVE = 1
+export const MREMAP_FIXED = 2
+
+export const MADV_DONTNEED = 4
+export const MADV_DONTFORK = 10
+export const MADV_DOFORK = 11
+
 /** PROT_WRITE alone is readable on x86; PROT_EXEC alone is not, where there are protection keys. */
 export function isReadable(prot: number): boolean {
   return (prot & (PROT_READ | PROT_WRITE)) !== 0

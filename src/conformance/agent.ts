@@ -13,8 +13,10 @@ export class Agent {
   readonly #pages = new Set<Address>()
   readonly #handlers: Handlers
 
-  constructor(platform: Platform) {
+  /** `inherited` are devices that the platform's process has from its start. */
+  constructor(platform: Platform, inherited: Iterable<Device> = []) {
     this.#platform = platform
+    for (const device of inherited) this.#devices.set(device.fd, device)
     this.#handlers = { ...this.#deviceHandlers(), ...this.#memoryHandlers() }
   }
 

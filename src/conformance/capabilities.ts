@@ -5,10 +5,10 @@ import type { Capability } from '../platform.ts'
  * that nothing is skipped because it is hard. A case may need several.
  */
 export const CASES_BY_CAPABILITY: Readonly<Record<Capability, readonly number[]>> = {
-  /** A child that inherits descriptors and mappings: Node has no fork. */
+  /** A child that inherits descriptors and mappings: no process of Node can make one. */
   fork: [44, 67, 84, 126, 127, 248, 255, 273, 274, 275, 309, 317],
-  /** A signal that interrupts a read, and SIGIO. */
-  signal: [222, 257],
+  /** A signal that interrupts a read, and SIGIO and what its handler sees. */
+  signal: [222, 257, 340, 341],
   /** Surviving and observing SIGSEGV and SIGBUS. */
   fault: [111, 244, 300, 302, 303, 308, 330],
   /** lseek, mremap, madvise, futex, mlock, process_vm_readv, epoll: calls that the seam lacks. */
@@ -19,13 +19,14 @@ export const CASES_BY_CAPABILITY: Readonly<Record<Capability, readonly number[]>
   dmabuf: [],
   /** A domain that maps grants by page table entries. */
   pv: [
-    127, 141, 159, 238, 240, 242, 274, 290, 300, 301, 302, 303, 304, 305, 307, 308, 309, 330, 609,
+    127, 141, 159, 238, 240, 242, 274, 290, 300, 301, 302, 303, 304, 305, 307, 308, 309, 330, 341,
+    609,
   ],
   /**
    * A domain that maps grants by guest frames. On real Xen the suite runs in PV domains; why, says
    * the decision on a PVH guest (docs/decisions).
    */
-  hvm: [120, 126, 140, 158, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319, 322, 323],
+  hvm: [120, 126, 140, 158, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319, 322, 323, 340],
   /** Another domain, where a grant to ourselves cannot show it. */
   'two-domains': [130, 320, 321, 500, 501, 502, 503, 504, 505, 506, 507, 508, 601],
   /** What must not be tried on a real kernel, which it corrupts, hangs or exhausts. */

@@ -38,11 +38,17 @@
  *   reset does not know what it did.
  * - `fork`: `line` is a descriptor of the puppet, a socket that it was started with. The child
  *   takes its requests from there and answers there, in place of its standard input and output.
- * - `signals` answers how many SIGIO came since it was last asked. A SIGALRM does nothing but to
+ * - `watch`: each SIGIO looks at the byte at `address`. `signals` answers how many came since it
+ *   was last asked, and as `bytes` what the last of them saw. A SIGALRM does nothing but to
  *   interrupt a call.
+ *
+ * So can a puppet of a world (world-puppet.ts), whose processes fork without a line.
  */
 import type { DeviceName } from '../abi/devices.ts'
+import type { Fault } from '../kernel/vma.ts'
 import type { Access, Address, MmapOptions, Readiness, Result } from '../platform.ts'
+
+export type { Fault }
 
 /** Raised whenever a puppet of the other side would misunderstand. */
 export const PUPPET_PROTOCOL_VERSION = 1
@@ -69,6 +75,7 @@ export type SystemCall =
 type AbleRequest =
   | { op: 'syscall'; name: SystemCall; args: readonly number[] }
   | { op: 'fork'; line: number }
+  | { op: 'watch'; address: Address }
   | { op: 'signals' }
 
 /** What a puppet is asked to do. */
@@ -96,9 +103,6 @@ export type SeamRequest =
 
 export type SeamOp = SeamRequest['op']
 export type RequestOf<O extends SeamOp> = Extract<SeamRequest, { op: O }>
-
-/** The signals that an access to memory can end in. */
-export type Fault = 'SIGSEGV' | 'SIGBUS'
 
 /** What a puppet answers to a request. */
 export interface Reply {

@@ -117,6 +117,16 @@ export abstract class Puppet {
     return (await this.call({ op: 'signals' })).result
   }
 
+  /** Has each SIGIO look at a byte; needs `signal`. */
+  async watch(address: Address): Promise<void> {
+    await this.call({ op: 'watch', address })
+  }
+
+  /** What the last SIGIO saw where it was told to look. */
+  async seen(): Promise<number> {
+    return (await this.call({ op: 'signals' })).bytes?.[0] ?? Number.NaN
+  }
+
   /** A child, a puppet too, that has what this one has now; needs `fork`. */
   fork(): Promise<Puppet> {
     throw new Error('this puppet cannot fork')

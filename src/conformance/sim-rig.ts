@@ -4,6 +4,7 @@ import { createWorld, type World, type WorldDomain, type WorldProcess } from '..
 import { LocalPuppet } from './local-puppet.ts'
 import type { Puppet } from './puppet.ts'
 import type { Rig, RigDomain, RigPeer } from './rig.ts'
+import { WorldPuppet } from './world-puppet.ts'
 
 export interface SimRigOptions {
   /** What the cases expect. */
@@ -19,7 +20,13 @@ const DOMID = 1
 /** Of the other side of grants, where there is one. */
 const PEER_DOMID = 2
 /** Damage to a simulated kernel shows nothing about a real one: those cases are left out. */
-const CAPABILITIES: ReadonlySet<Capability> = new Set(['two-domains'])
+const CAPABILITIES: ReadonlySet<Capability> = new Set([
+  'fork',
+  'signal',
+  'fault',
+  'remap',
+  'two-domains',
+])
 /** Everything happens at once in a world: this long only lets promises run. */
 const WATCHDOG_MS = 200
 /** Frees what was still mapped when it was deallocated: ten entries a second. */
@@ -69,6 +76,12 @@ class SimRig implements Rig {
 
   async disposable(): Promise<Puppet> {
     return this.#spawn(DOMID)
+  }
+
+  async able(): Promise<Puppet> {
+    const process = this.#process(DOMID)
+    const forked = (child: WorldProcess): void => void this.#disposables.push(child)
+    return new WorldPuppet(process, { wrap: this.#wrap, forked })
   }
 
   async otherDomain(): Promise<RigDomain> {
@@ -126,9 +139,15 @@ class SimRig implements Rig {
   }
 
   #spawn(domid: number): Puppet {
+    const process = this.#process(domid)
+    return new LocalPuppet(this.#wrap(process), process.pid, () => process.kill())
+  }
+
+  /** A process of this case alone. */
+  #process(domid: number): WorldProcess {
     const kind = domid === DOMID ? this.kind : 'pv'
     const process = this.#world.domain(domid, { kind }).process()
     this.#disposables.push(process)
-    return new LocalPuppet(this.#wrap(process), process.pid, () => process.kill())
+    return process
   }
 }

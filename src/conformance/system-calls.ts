@@ -1,5 +1,6 @@
 /** System calls that the seam does not have, made by puppets that can (the puppet in C). */
 import { viewOf, writeU64 } from '../abi/bytes.ts'
+import { MREMAP_FIXED, MREMAP_MAYMOVE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { Address, Result } from '../platform.ts'
 import type { Evtchn } from './evtchn.ts'
@@ -8,32 +9,27 @@ import type { Puppet } from './puppet.ts'
 import type { Region } from './region.ts'
 import { ok } from './verdict.ts'
 
-/** Source: include/uapi/linux/mman.h and asm-generic/mman-common.h. */
-const MREMAP_MAYMOVE = 1
-const MREMAP_FIXED = 2
+/** Source: include/uapi/asm-generic/mman-common.h. */
 const MS_SYNC = 4
-export const MADV_DONTNEED = 4
-export const MADV_DONTFORK = 10
-export const MADV_DOFORK = 11
 
 /** Source: include/uapi/linux/futex.h. */
 const FUTEX_WAIT = 0
-const FUTEX_PRIVATE_FLAG = 128
+export const FUTEX_PRIVATE_FLAG = 128
 const FUTEX_WAIT_MS = 10
 
 /** Source: include/uapi/linux/eventpoll.h. */
-const EPOLL_CTL_ADD = 1
+export const EPOLL_CTL_ADD = 1
 const EPOLLIN = 1
 const EPOLLET = 2 ** 31
 /** Packed, on x86-64 alone. */
 const EPOLL_EVENT_SIZE = 12
 
 /** Source: include/uapi/asm-generic/fcntl.h. */
-const F_SETFL = 4
+export const F_SETFL = 4
 const F_SETOWN = 8
 const O_RDWR = 2
 const O_NONBLOCK = 0o4000
-const O_ASYNC = 0o20000
+export const O_ASYNC = 0o20000
 
 /** Source: include/uapi/linux/time.h. */
 const ITIMER_REAL = 0
@@ -135,7 +131,7 @@ export class Epoll {
 }
 
 /** Has the kernel send SIGIO to the puppet when there is something new. */
-export async function sendSigio({ puppet, fd }: Evtchn): Promise<void> {
+export async function sendSigio({ puppet, fd }: Pick<Evtchn, 'puppet' | 'fd'>): Promise<void> {
   await ok(puppet.syscall('fcntl', fd, F_SETOWN, puppet.pid))
   await ok(puppet.syscall('fcntl', fd, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC))
 }

@@ -255,7 +255,7 @@ export class Session {
     if (result < 0) return { result }
     const vma = this.process.vma(address)
     const pages = vma?.backing ? vma.length / PAGE_SIZE : 0
-    const frameOf = (page: number): Frame => vma?.backing?.frame(vma.firstPage + page) ?? NO_FRAME
+    const frameOf = (page: number): Frame => vma?.frame(vma.firstPage + page) ?? NO_FRAME
     if (this.#writeRuns(answer, pages, frameOf)) return { result }
     answer.cut()
     this.process.munmap(address, length)

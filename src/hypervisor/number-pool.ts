@@ -39,6 +39,13 @@ export class NumberPool {
     heap[at] = number
   }
 
+  /** Another pool with the same numbers out. */
+  copy(): NumberPool {
+    const copy = new NumberPool(this.#next)
+    copy.#free.push(...this.#free)
+    return copy
+  }
+
   /** Every number ever handed out is below this. */
   get bound(): number {
     return this.#next

@@ -1,6 +1,7 @@
 import { ERRNO } from '../abi/errno.ts'
 import { PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
+import type { Result } from '../platform.ts'
 import type { DomainUsage } from './limits.ts'
 import type { OpenFile } from './open-file.ts'
 import { OrderedSpans } from './ordered-spans.ts'
@@ -87,6 +88,45 @@ export class AddressSpace {
     return 0
   }
 
+  /**
+   * Does something to each piece of the range, as madvise(2): its first refusal, or -ENOMEM when
+   * some of the range is not mapped.
+   */
+  advise(start: number, end: number, advice: (piece: Vma) => Result): Result {
+    let result = 0
+    for (let at = start; at < end; ) {
+      const vma = this.find(at)
+      if (!vma || vma.start >= end) return -ERRNO.ENOMEM
+      if (vma.start > at) result = -ERRNO.ENOMEM
+      const piece = this.#cut(vma, start, end)
+      const refusal = advice(piece)
+      if (refusal < 0) return refusal
+      at = piece.end
+    }
+    return result
+  }
+
+  /** Puts a part of one VMA, now of another length, where nothing lies (move_vma). */
+  move(start: number, end: number, to: number, length: number): void {
+    const vma = this.at(start)
+    if (!vma) return
+    const piece = this.#cut(vma, start, end)
+    // The notifiers hear of the old place only, before anything has moved (case 304).
+    revoke(piece)
+    piece.backing?.opened()
+    this.insert(new Vma({ ...piece, start: to, end: to + length }))
+    this.#close(piece)
+  }
+
+  /** What a forked child gets: it has nothing yet. */
+  copyTo(child: AddressSpace): void {
+    for (const vma of this.#vmas) {
+      if (!vma.isInherited) continue
+      vma.backing?.opened()
+      child.insert(new Vma({ ...vma }))
+    }
+  }
+
   /** The whole map goes, as when the process dies (exit_mmap). */
   clear(): void {
     const doomed = [...this.#vmas]
@@ -103,16 +143,8 @@ export class AddressSpace {
 
   /** Cuts `vma` in two at `address` and answers the upper part. */
   #splitAt(vma: Vma, address: number): Vma {
-    const upper = new Vma({
-      start: address,
-      end: vma.end,
-      prot: vma.prot,
-      shared: vma.shared,
-      mayWrite: vma.mayWrite,
-      file: vma.file,
-      backing: vma.backing,
-      firstPage: vma.firstPage + (address - vma.start) / PAGE_SIZE,
-    })
+    const firstPage = vma.firstPage + (address - vma.start) / PAGE_SIZE
+    const upper = new Vma({ ...vma, start: address, firstPage })
     vma.end = address
     vma.backing?.opened()
     this.insert(upper)
@@ -127,6 +159,7 @@ export class AddressSpace {
   }
 }
 
-function revoke(vma: Vma): void {
+/** The notifiers hear that the pages of a piece go. */
+export function revoke(vma: Vma): void {
   vma.backing?.revoke?.(vma.firstPage, (vma.end - vma.start) / PAGE_SIZE)
 }

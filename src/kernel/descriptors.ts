@@ -6,8 +6,16 @@ const FIRST_DESCRIPTOR = 3
 
 /** The descriptor table of a process: the lowest free number is used. */
 export class Descriptors {
-  readonly #numbers = new NumberPool(FIRST_DESCRIPTOR)
-  readonly #files = new Map<number, OpenFile>()
+  readonly #numbers: NumberPool
+  readonly #files: Map<number, OpenFile>
+
+  constructor(
+    numbers: NumberPool = new NumberPool(FIRST_DESCRIPTOR),
+    files: Map<number, OpenFile> = new Map(),
+  ) {
+    this.#numbers = numbers
+    this.#files = files
+  }
 
   get(fd: number): OpenFile | undefined {
     return this.#files.get(fd)
@@ -33,6 +41,12 @@ export class Descriptors {
     this.#files.delete(fd)
     this.#numbers.put(fd)
     return file
+  }
+
+  /** The same numbers for the same files: a forked child's. */
+  copy(): Descriptors {
+    for (const file of this.#files.values()) file.hold()
+    return new Descriptors(this.#numbers.copy(), new Map(this.#files))
   }
 
   /** Numbers in use, lowest first. */

@@ -71,9 +71,10 @@ export class Domain implements GuestPorts {
     return this.grantRefs.deferred.some(ref => this.xen.grants.pins(ref) > 0)
   }
 
-  createProcess(options: { pid: number }): Process {
+  /** With a parent it has what that has now, as after fork(2). */
+  createProcess({ pid, parent }: { pid: number; parent?: Process }): Process {
     if (this.isDying) throw new Error(`domain ${this.domid} was destroyed`)
-    const process = new Process(this, options.pid)
+    const process = new Process(this, pid, parent)
     this.#processes.add(process)
     return process
   }

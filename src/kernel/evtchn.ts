@@ -41,17 +41,16 @@ export class EvtchnFile extends OpenFile {
     return this.domain.domid
   }
 
-  /** The queue, when it lives in this process. */
-  get localQueue(): LocalEventQueue | undefined {
-    return this.#queue instanceof LocalEventQueue ? this.#queue : undefined
-  }
-
   get ports(): ReadonlySet<number> {
     return this.#ports
   }
 
   override get isMappable(): boolean {
     return false
+  }
+
+  override onWake(listener: () => void): (() => void) | undefined {
+    return this.#localQueue?.onWake(listener)
   }
 
   override ioctl(number: number, argument: Address, memory: UserMemory): Result {
@@ -98,8 +97,13 @@ export class EvtchnFile extends OpenFile {
     for (const port of [...this.#ports].sort((a, b) => a - b)) this.#letGo(port)
   }
 
+  /** The queue, when it lives in this process. */
+  get #localQueue(): LocalEventQueue | undefined {
+    return this.#queue instanceof LocalEventQueue ? this.#queue : undefined
+  }
+
   get #ring(): EventRing | undefined {
-    return this.localQueue?.ring
+    return this.#localQueue?.ring
   }
 
   /** The one u32 that most calls take, or undefined for -EFAULT. */

@@ -12,6 +12,7 @@ export class GntallocMapping implements PageBacking {
   /** The owner may always write, whatever the grant says (case 30). */
   readonly isWritable = true
   readonly isInherited: boolean
+  readonly isEnteredByXen = false
   readonly #domain: Domain
   readonly #refs: readonly number[]
   #pieces = 1

@@ -80,6 +80,10 @@ export class GrantMap implements PageBacking {
     return !this.#isPv && this.#domain.profile.inheritsMappings
   }
 
+  get isEnteredByXen(): boolean {
+    return this.#isPv
+  }
+
   /** Whether the map was mapped without PROT_WRITE. */
   get isReadonly(): boolean {
     return this.#isReadonly

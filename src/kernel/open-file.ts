@@ -87,6 +87,14 @@ export abstract class OpenFile {
     return { in: true, out: true, err: false }
   }
 
+  /**
+   * Calls `listener` whenever `poll` has something new to report, until the answer is called.
+   * Nothing without a handler for it: epoll refuses such a file (case 251).
+   */
+  onWake(_listener: () => void): (() => void) | undefined {
+    return undefined
+  }
+
   hold(): void {
     this.#references++
   }

@@ -1,10 +1,18 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
-import { MAP_SHARED, MAP_TYPE, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import {
+  MADV_DOFORK,
+  MADV_DONTFORK,
+  MADV_DONTNEED,
+  MAP_SHARED,
+  MAP_TYPE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../abi/mman.ts'
 import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import type { ErrorFacts } from '../base/errors.ts'
 import type { Access, Address, Readiness, Result } from '../platform.ts'
-import { AddressSpace } from './address-space.ts'
+import { AddressSpace, revoke } from './address-space.ts'
 import { Descriptors } from './descriptors.ts'
 import type { Domain } from './domain.ts'
 import { limitFacts } from './limits.ts'
@@ -29,17 +37,19 @@ export class Process {
   readonly domain: Domain
   readonly pid: number
   readonly addressSpace: AddressSpace
-  readonly #descriptors = new Descriptors()
+  readonly #descriptors: Descriptors
   /** Files whose last reference went during this call: released at its end, last in, first out. */
   readonly #delayed: OpenFile[] = []
   /** About the last refusal that was no file's. */
   #facts: ErrorFacts | undefined
   #isDead = false
 
-  constructor(domain: Domain, pid: number) {
+  constructor(domain: Domain, pid: number, parent?: Process) {
     this.domain = domain
     this.pid = pid
     this.addressSpace = new AddressSpace(file => this.#delayed.push(file), domain.usage)
+    this.#descriptors = parent ? parent.#descriptors.copy() : new Descriptors()
+    parent?.addressSpace.copyTo(this.addressSpace)
   }
 
   get isDead(): boolean {
@@ -129,6 +139,47 @@ export class Process {
     return this.addressSpace.protect(address, end, prot)
   }
 
+  /**
+   * mremap(2) of pages of one mapping: to `to`, over whatever is there, or where they are. Answers
+   * where they are then. The mappings of both drivers can shrink and move, and never grow
+   * (VM_DONTEXPAND; cases 43, 125).
+   */
+  mremap(address: Address, oldLength: number, newLength: number, to?: Address): Address | Result {
+    const end = address + pagesOf(oldLength) * PAGE_SIZE
+    const size = pagesOf(newLength) * PAGE_SIZE
+    const target = to ?? address
+    if (address % PAGE_SIZE !== 0 || target % PAGE_SIZE !== 0 || size === 0) return -ERRNO.EINVAL
+    const vma = this.addressSpace.at(address)
+    if (!vma) return -ERRNO.EFAULT
+    if (to !== undefined) {
+      if (to < end && address < to + size) return -ERRNO.EINVAL
+      if (!this.#mayCut(to, to + size)) return -ERRNO.ENOMEM
+      this.addressSpace.unmap(to, to + size)
+    }
+    const result = this.#resize(vma, address, end, size, to)
+    this.#releaseDelayed()
+    return result < 0 ? result : target
+  }
+
+  /** madvise(2), as far as it concerns the pages of drivers. */
+  madvise(address: Address, length: number, advice: number): Result {
+    if (address % PAGE_SIZE !== 0) return -ERRNO.EINVAL
+    const end = address + pagesOf(length) * PAGE_SIZE
+    // Without room for another mapping; memory is not what lacks (madvise_walk_vmas).
+    if (!this.#mayCut(address, end)) return -ERRNO.EAGAIN
+    return this.addressSpace.advise(address, end, piece => this.#advise(piece, advice))
+  }
+
+  /**
+   * fork(2): a child that has the same open files under the same numbers, and such mappings as are
+   * inherited; or why there is none.
+   */
+  fork(pid: number): Process | Result {
+    if (this.#isDead) return -ERRNO.ESRCH
+    this.#facts = this.#tooManyMappings(this.addressSpace.size)
+    return this.#facts ? -ERRNO.ENOMEM : this.domain.createProcess({ pid, parent: this })
+  }
+
   /** Private zeroed memory, over whatever is there. Only worlds need the kernel to know of it. */
   mapAnonymous(address: Address, length: number): Result {
     if (address % PAGE_SIZE !== 0 || !(length > 0)) return -ERRNO.EINVAL
@@ -171,6 +222,11 @@ export class Process {
     return this.#descriptors.get(fd)?.poll() ?? { in: false, out: false, err: true }
   }
 
+  /** None of the devices has a position (case 11). */
+  lseek(fd: number): Result {
+    return this.#descriptors.get(fd) ? -ERRNO.ESPIPE : -ERRNO.EBADF
+  }
+
   dup(fd: number): Result {
     const file = this.#descriptors.get(fd)
     if (!file) return -ERRNO.EBADF
@@ -208,6 +264,44 @@ export class Process {
   /** What is known about the last refusal of this file; without one, of open or munmap. */
   explain(fd?: number): ErrorFacts | undefined {
     return fd === undefined ? this.#facts : this.#descriptors.get(fd)?.facts
+  }
+
+  #resize(vma: Vma, address: Address, end: Address, size: number, to?: Address): Result {
+    const { addressSpace } = this
+    const kept = Math.min(end, address + size)
+    if (kept < end) {
+      if (!this.#mayCut(kept, end)) return -ERRNO.ENOMEM
+      addressSpace.unmap(kept, end)
+    } else if (vma.end < end) return -ERRNO.EFAULT
+    else if (end < address + size) {
+      if (vma.backing) return -ERRNO.EFAULT
+      if (to === undefined) return -ERRNO.ENOMEM
+    }
+    if (to === undefined) return 0
+    if (!this.#mayCut(address, kept)) return -ERRNO.ENOMEM
+    addressSpace.move(address, kept, to, size)
+    return 0
+  }
+
+  #advise(piece: Vma, advice: number): Result {
+    const { backing } = piece
+    switch (advice) {
+      case MADV_DONTNEED:
+        if (backing && this.domain.profile.mapsBareFrames) return -ERRNO.EINVAL
+        revoke(piece)
+        piece.isEmptied = backing !== undefined
+        return 0
+      case MADV_DONTFORK:
+        piece.isInherited = false
+        return 0
+      case MADV_DOFORK:
+        // A kernel says 0, and may hang at the fork (case 306): that is left out.
+        if (backing?.isEnteredByXen) return -ERRNO.EINVAL
+        piece.isInherited = true
+        return 0
+      default:
+        return -ERRNO.EINVAL
+    }
   }
 
   #tooManyDescriptors(): ErrorFacts | undefined {

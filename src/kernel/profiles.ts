@@ -11,6 +11,11 @@ export interface KernelRules {
    */
   readonly inheritsMappings: boolean
   /**
+   * Mappings are of frames that the kernel does not look at (VM_PFNMAP): it cannot pin them, nor
+   * take them out on request, -EINVAL (cases 247, 268). Else of pages as any.
+   */
+  readonly mapsBareFrames: boolean
+  /**
    * SEND_EVENT holds its port: one that no evtchn descriptor has is -EINVAL, and a good one stays
    * open until the notification is gone (cases 71, 81). Else the number alone is kept, and whoever
    * has the port by then sends (case 404).
@@ -80,6 +85,7 @@ const LINUX_6_1: KernelProfile = {
   release: '6.1.192',
   unknownIoctl: 'ENOTTY',
   inheritsMappings: true,
+  mapsBareFrames: false,
   holdsNotifyPorts: true,
   checksCountFirst: true,
   freesByTimer: true,
@@ -110,6 +116,7 @@ export const PROFILES: Readonly<Record<ProfileName, KernelProfile>> = {
     release: '2.6.39',
     unknownIoctl: 'EINVAL',
     inheritsMappings: false,
+    mapsBareFrames: true,
     holdsNotifyPorts: false,
     checksCountFirst: false,
     freesByTimer: false,

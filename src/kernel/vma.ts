@@ -1,11 +1,14 @@
 import type { DeviceName } from '../abi/devices.ts'
-import { PROT_WRITE } from '../abi/mman.ts'
+import { isReadable, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { OpenFile } from './open-file.ts'
 
 /** A page that the kernel has taken out of a mapping: an access to it is SIGBUS. */
 export const NO_FRAME: Frame = -1
+
+/** The signals that an access to memory can end in. */
+export type Fault = 'SIGSEGV' | 'SIGBUS'
 
 /**
  * What a driver hangs on a VMA: the pages behind it and what happens to it. Pieces of one mapping
@@ -17,6 +20,11 @@ export interface PageBacking {
   readonly isWritable: boolean
   /** Whether a forked child gets the mapping too (VM_DONTCOPY). */
   readonly isInherited: boolean
+  /**
+   * Xen makes the page table entries, as for gntdev in PV. It knows readable and writable only, so
+   * that PROT_NONE can be read (case 330), and a copy of them hangs the kernel (case 306).
+   */
+  readonly isEnteredByXen: boolean
   /** The frame of a page of the mapping, or {@link NO_FRAME}. */
   frame(page: number): Frame
   /** Whether the page belongs to another domain. */
@@ -43,7 +51,11 @@ export class Vma {
   readonly file: OpenFile | undefined
   readonly backing: PageBacking | undefined
   /** Page of the mapping at which this piece starts. */
-  firstPage: number
+  readonly firstPage: number
+  /** Whether a forked child gets it: the driver's word, until madvise says otherwise. */
+  isInherited: boolean
+  /** Its pages were taken out on request, and no driver brings one back (case 247). */
+  isEmptied: boolean
 
   constructor(fields: VmaFields) {
     this.start = fields.start
@@ -54,6 +66,8 @@ export class Vma {
     this.file = fields.file
     this.backing = fields.backing
     this.firstPage = fields.firstPage
+    this.isInherited = fields.isInherited ?? fields.backing?.isInherited ?? true
+    this.isEmptied = fields.isEmptied ?? false
   }
 
   get length(): number {
@@ -74,12 +88,29 @@ export class Vma {
 
   /** Per page its frame, or {@link NO_FRAME}; empty for anonymous memory. */
   get frames(): Frame[] {
-    const { backing } = this
-    if (!backing) return []
-    const frames: Frame[] = []
-    const end = this.firstPage + this.length / PAGE_SIZE
-    for (let page = this.firstPage; page < end; page++) frames.push(backing.frame(page))
-    return frames
+    if (!this.backing) return []
+    return Array.from({ length: this.length / PAGE_SIZE }, (_, i) => this.frame(this.firstPage + i))
+  }
+
+  /** The frame of a page of the mapping, or {@link NO_FRAME}. */
+  frame(page: number): Frame {
+    return this.isEmptied ? NO_FRAME : (this.backing?.frame(page) ?? NO_FRAME)
+  }
+
+  /** The frame at an address of a device's mapping, or {@link NO_FRAME}. */
+  frameAt(address: number): Frame {
+    return this.frame(this.pageAt(address))
+  }
+
+  /** What an access to a byte ends in, unless it is done. */
+  fault(address: number, access: 'load' | 'store'): Fault | undefined {
+    const isGone = this.backing !== undefined && this.frameAt(address) === NO_FRAME
+    const isAllowed =
+      access === 'store'
+        ? (this.prot & PROT_WRITE) !== 0
+        : isReadable(this.prot) || (this.backing?.isEnteredByXen === true && !isGone)
+    if (!isAllowed) return 'SIGSEGV'
+    return isGone ? 'SIGBUS' : undefined
   }
 
   /** Page of the mapping in which `address` lies. */
@@ -97,4 +128,6 @@ export interface VmaFields {
   readonly file: OpenFile | undefined
   readonly backing: PageBacking | undefined
   readonly firstPage: number
+  readonly isInherited?: boolean
+  readonly isEmptied?: boolean
 }

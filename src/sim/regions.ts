@@ -45,7 +45,7 @@ export class Regions {
   }
 
   add(start: Address, end: Address): void {
-    this.#regions.insert({ start, end, real: undefined, older: [] })
+    this.#add(start, end)
   }
 
   /** The pages are gone, of whatever regions. */
@@ -55,6 +55,34 @@ export class Regions {
       const to = Math.min(region.end, end)
       for (const real of realsOf(region)) this.#ranges.munmap(real + from - region.start, to - from)
       this.#cutOut(region, from, to)
+    }
+  }
+
+  /** Pages have moved, in the kernel already: to the start of `[to, toEnd)`. */
+  move(start: Address, end: Address, to: Address, toEnd: Address): void {
+    this.remove(to, toEnd)
+    const target = this.#add(to, toEnd)
+    for (const region of this.#overlapping(start, end)) {
+      this.#copyPlain(region, start, this, target, Math.min(end - start, toEnd - to))
+    }
+    this.remove(start, end)
+  }
+
+  /** What a forked child has, by its own memory map: with its own copy of plain memory. */
+  copyTo(child: Regions): void {
+    for (const region of this.#regions) {
+      for (const { start, end } of child.#mappedRuns(region)) {
+        this.#copyPlain(region, start, child, child.#add(start, end), end - start)
+      }
+    }
+  }
+
+  /** Plain memory is zeroed, as the kernel has advised. */
+  clear(start: Address, end: Address): void {
+    for (const region of this.#overlapping(start, end)) {
+      if (region.real === undefined || !this.#isPlain(region)) continue
+      const [from, to] = [Math.max(region.start, start), Math.min(region.end, end)]
+      this.#withAccess(region, bytes => bytes.fill(0, from - region.start, to - region.start))
     }
   }
 
@@ -102,6 +130,12 @@ export class Regions {
     this.#ranges.close()
   }
 
+  #add(start: Address, end: Address): Region {
+    const region: Region = { start, end, real: undefined, older: [] }
+    this.#regions.insert(region)
+    return region
+  }
+
   #overlapping(start: Address, end: Address): Region[] {
     const found: Region[] = []
     let region = this.#regions.atOrBelow(start) ?? this.#regions.above(start)
@@ -127,6 +161,41 @@ export class Regions {
     const region: Region = { start, end, real, older: whole.older.map(moved) }
     this.#regions.insert(region)
     for (const one of realsOf(region)) this.#reals.insert({ start: one, region })
+  }
+
+  /** The parts of a region of another process that are mapped in this one too. */
+  #mappedRuns({ start, end }: Region): { start: Address; end: Address }[] {
+    const runs: { start: Address; end: Address }[] = []
+    this.#eachVma(start, end, (_vma, from, to) => {
+      const last = runs.at(-1)
+      if (last?.end === from) last.end = to
+      else runs.push({ start: from, end: to })
+    })
+    return runs
+  }
+
+  /** Copies bytes that are no page of the machine to the start of another region. */
+  #copyPlain(region: Region, from: Address, into: Regions, target: Region, length: number): void {
+    if (region.real === undefined || !into.#isPlain(target)) return
+    const skipped = Math.max(0, region.start - from)
+    const first = Math.max(0, from - region.start)
+    this.#withAccess(region, bytes => {
+      const part = bytes.subarray(first, first + length - skipped)
+      into.#withAccess(target, room => room.set(part, skipped))
+    })
+  }
+
+  #isPlain({ start }: Region): boolean {
+    return this.#process.vma(start)?.backing === undefined
+  }
+
+  /** The bytes of a region as the kernel reaches them, whatever its program may. */
+  #withAccess(region: Region, use: (bytes: Uint8Array) => void): void {
+    const real = region.real ?? this.#realise(region)
+    const length = region.end - region.start
+    this.#ranges.protect(real, length, READ_WRITE)
+    use(this.#ranges.view(real, length))
+    this.#eachVma(region.start, region.end, (vma, from, to) => this.#protect(region, vma, from, to))
   }
 
   #realise(region: Region): Address {
@@ -186,9 +255,9 @@ function realsOf({ real, older }: Region): readonly Address[] {
   return real === undefined ? older : [real, ...older]
 }
 
-/** mprotect takes all pages of a VMA away, or none. */
+/** mprotect and madvise take all pages of a VMA away, or none. */
 function isLost(vma: Vma, address: Address): boolean {
-  return vma.backing?.frame(vma.pageAt(address)) === NO_FRAME
+  return vma.backing !== undefined && vma.frameAt(address) === NO_FRAME
 }
 
 /** PROT_WRITE alone is readable on x86. */

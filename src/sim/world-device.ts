@@ -2,7 +2,6 @@ import { argumentSize, type DeviceName, ioctlName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
 import { ClosedError, type ErrorFacts } from '../base/errors.ts'
 import { Waiters } from '../base/waiters.ts'
-import { EvtchnFile } from '../kernel/evtchn.ts'
 import type { Address, Device, MmapOptions, Readiness, Result } from '../platform.ts'
 import type { WorldProcess } from './world-process.ts'
 import { ARGUMENT_ADDRESS } from './world-user-memory.ts'
@@ -23,8 +22,7 @@ export class WorldDevice implements Device {
     this.fd = fd
     const file = owner.kernel.file(fd)
     this.#nonblock = file?.nonblock ?? false
-    const queue = file instanceof EvtchnFile ? file.localQueue : undefined
-    this.#stopListening = queue?.onWake(() => this.#waiters.wake()) ?? (() => undefined)
+    this.#stopListening = file?.onWake(() => this.#waiters.wake()) ?? (() => undefined)
   }
 
   ioctl(number: number, argument?: Uint8Array | Address): Result {

@@ -1,4 +1,5 @@
 import { ERRNO } from '../abi/errno.ts'
+import { MADV_DONTNEED, MREMAP_FIXED, MREMAP_MAYMOVE } from '../abi/mman.ts'
 import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import { ClosedError } from '../base/errors.ts'
 import type { Process } from '../kernel/process.ts'
@@ -17,6 +18,7 @@ const ADDRESS_END = 2 ** 47
  */
 export class WorldMemory implements Memory {
   readonly #process: Process
+  readonly #pages: WorldPages
   readonly #regions: Regions
   /** Everything from here upwards was given out. */
   #lowest: Address
@@ -24,6 +26,7 @@ export class WorldMemory implements Memory {
 
   constructor(process: Process, pages: WorldPages, base: Address) {
     this.#process = process
+    this.#pages = pages
     this.#regions = new Regions(pages, process)
     this.#lowest = base
   }
@@ -54,6 +57,51 @@ export class WorldMemory implements Memory {
     const result = this.#process.protect(address, length, prot)
     this.#regions.refresh(address, address + pagesOf(length) * PAGE_SIZE)
     return result
+  }
+
+  /** mremap(2) with `flags` MREMAP_*; with MREMAP_FIXED to `to`. Older views read zeroes. */
+  remap(
+    address: Address,
+    oldLength: number,
+    newLength: number,
+    { flags, to }: { flags: number; to?: Address },
+  ): Address | Result {
+    this.#assertOpen()
+    checkLength(oldLength)
+    checkLength(newLength)
+    const isFixed = (flags & MREMAP_FIXED) !== 0
+    const mayMove = (flags & MREMAP_MAYMOVE) !== 0
+    if (isFixed && (!mayMove || to === undefined || !isPlace(to, newLength))) return -ERRNO.EINVAL
+    const grows = pagesOf(newLength) > pagesOf(oldLength)
+    const target = isFixed ? to : grows && mayMove ? this.#place(newLength) : undefined
+    const result = this.#process.mremap(address, oldLength, newLength, target)
+    const end = address + pagesOf(oldLength) * PAGE_SIZE
+    const size = pagesOf(newLength) * PAGE_SIZE
+    if (target === undefined) {
+      if (result >= 0) this.#regions.remove(address + size, end)
+    } else if (result >= 0) this.#regions.move(address, end, target, target + size)
+    // What lay there may be gone, as where the driver refuses an mmap.
+    else if (!this.#process.vma(target)) this.#regions.remove(target, target + size)
+    return result
+  }
+
+  /** madvise(2): MADV_DONTNEED, MADV_DONTFORK or MADV_DOFORK. */
+  advise(address: Address, length: number, advice: number): Result {
+    this.#assertOpen()
+    checkLength(length)
+    const result = this.#process.madvise(address, length, advice)
+    if (advice !== MADV_DONTNEED) return result
+    const end = address + pagesOf(length) * PAGE_SIZE
+    this.#regions.refresh(address, end)
+    this.#regions.clear(address, end)
+    return result
+  }
+
+  /** The memory of a child that its kernel has forked. */
+  fork(child: Process): WorldMemory {
+    const memory = new WorldMemory(child, this.#pages, this.#lowest)
+    this.#regions.copyTo(memory.#regions)
+    return memory
   }
 
   view(address: Address, length: number): Uint8Array {

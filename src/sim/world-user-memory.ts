@@ -1,9 +1,9 @@
-import { isReadable, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
+import { isReadable } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { PageStore } from '../hypervisor/page-store.ts'
 import type { Process } from '../kernel/process.ts'
 import type { UserMemory } from '../kernel/user-memory.ts'
-import { NO_FRAME, type Vma } from '../kernel/vma.ts'
+import type { Vma } from '../kernel/vma.ts'
 import type { Address } from '../platform.ts'
 
 /** Where the argument of a call with bytes lies: above any address that a program can name. */
@@ -33,7 +33,7 @@ export class WorldUserMemory implements UserMemory {
     const argument = this.#inArgument(address, length)
     if (argument) return argument.slice()
     const bytes = new Uint8Array(length)
-    const isWhole = this.#eachPage(address, length, PROT_READ, (vma, at, done, size) => {
+    const isWhole = this.#eachPage(address, length, 'load', (vma, at, done, size) => {
       bytes.set(this.#load(vma, at, size), done)
     })
     return isWhole ? bytes : undefined
@@ -45,14 +45,19 @@ export class WorldUserMemory implements UserMemory {
       argument.set(bytes)
       return true
     }
-    return this.#eachPage(address, bytes.byteLength, PROT_WRITE, (vma, at, done, size) => {
+    return this.#eachPage(address, bytes.byteLength, 'store', (vma, at, done, size) => {
       this.#store(vma, at, bytes.subarray(done, done + size))
     })
   }
 
   canAccess(address: Address, length: number, writable: boolean): boolean {
     if (this.#inArgument(address, length)) return true
-    return this.#eachPage(address, length, writable ? PROT_WRITE : PROT_READ, () => {})
+    const { mapsBareFrames } = this.#process.domain.profile
+    let isPinned = true
+    const isWhole = this.#eachPage(address, length, writable ? 'store' : 'load', vma => {
+      isPinned &&= isReadable(vma.prot) && !(vma.backing && mapsBareFrames)
+    })
+    return isWhole && isPinned
   }
 
   #inArgument(address: Address, length: number): Uint8Array | undefined {
@@ -61,17 +66,17 @@ export class WorldUserMemory implements UserMemory {
     return this.#argument.subarray(start, start + length)
   }
 
-  /** Visits the part in each page; false at the first that is missing or lacks the right. */
+  /** Visits the part in each page; false at the first where an access would be a fault. */
   #eachPage(
     address: Address,
     length: number,
-    right: number,
+    access: 'load' | 'store',
     visit: (vma: Vma, at: Address, done: number, size: number) => void,
   ): boolean {
     for (let done = 0; done < length; ) {
       const at = address + done
       const vma = this.#process.vma(at)
-      if (!vma || !allows(vma, at, right)) return false
+      if (!vma || vma.fault(at, access)) return false
       const size = Math.min(length - done, PAGE_SIZE - (at % PAGE_SIZE))
       visit(vma, at, done, size)
       done += size
@@ -81,18 +86,11 @@ export class WorldUserMemory implements UserMemory {
 
   #load(vma: Vma, at: Address, size: number): Uint8Array {
     if (!vma.backing) return this.#anonymous(at, size)
-    return this.#pages.read(vma.backing.frame(vma.pageAt(at)), at % PAGE_SIZE, size)
+    return this.#pages.read(vma.frameAt(at), at % PAGE_SIZE, size)
   }
 
   #store(vma: Vma, at: Address, bytes: Uint8Array): void {
     if (!vma.backing) this.#anonymous(at, bytes.byteLength).set(bytes)
-    else if (!vma.discardsStores)
-      this.#pages.write(vma.backing.frame(vma.pageAt(at)), at % PAGE_SIZE, bytes)
+    else if (!vma.discardsStores) this.#pages.write(vma.frameAt(at), at % PAGE_SIZE, bytes)
   }
-}
-
-function allows(vma: Vma, at: Address, right: number): boolean {
-  const isAllowed = right === PROT_READ ? isReadable(vma.prot) : (vma.prot & right) !== 0
-  if (!isAllowed || !vma.backing) return isAllowed
-  return vma.backing.frame(vma.pageAt(at)) !== NO_FRAME
 }

@@ -6,8 +6,9 @@ import type { DomainLimits } from '../kernel/limits.ts'
 import { type DomainOptions, Machine } from '../kernel/machine.ts'
 import { type KernelProfile, PROFILES, type ProfileName } from '../kernel/profiles.ts'
 import type { LimitName } from '../platform.ts'
+import { WorldMemory } from './world-memory.ts'
 import { WorldPages } from './world-pages.ts'
-import { WorldProcess } from './world-process.ts'
+import { WorldProcess, type WorldProcessHome } from './world-process.ts'
 
 /** Process ids of a world begin somewhere in the lower half of Linux' 32768. */
 const PID_FIRST = 300
@@ -96,10 +97,15 @@ export class World {
   }
 
   /** A process with the next id, and its own place for mappings. */
-  spawn(domain: Domain, onEnd: (process: WorldProcess) => void): WorldProcess {
+  spawn(domain: Domain, home: Omit<WorldProcessHome, 'pages' | 'nextPid'>): WorldProcess {
     const base = MMAP_TOP - (this.#random() % MMAP_SPREAD) * PAGE_SIZE
     const kernel = domain.createProcess({ pid: this.#nextPid++ })
-    return new WorldProcess(kernel, this.#pages, base, onEnd)
+    const memory = new WorldMemory(kernel, this.#pages, base)
+    return new WorldProcess(kernel, memory, {
+      ...home,
+      pages: this.#pages,
+      nextPid: () => this.#nextPid++,
+    })
   }
 }
 
@@ -131,9 +137,10 @@ export class WorldDomain {
 
   /** A new process of the domain. */
   process(): WorldProcess {
-    const process = this.#world.spawn(this.#domain, gone => this.#processes.delete(gone))
-    this.#processes.add(process)
-    return process
+    return this.#world.spawn(this.#domain, {
+      begun: process => this.#processes.add(process),
+      ended: process => this.#processes.delete(process),
+    })
   }
 
   /** As `xl destroy`: no byte is cleared and no event sent; a zombie while its pages are mapped. */

@@ -9,7 +9,13 @@ import { PAGE_SIZE } from '../../src/abi/page.ts'
 import { compileCPuppet, startCPuppet } from '../../src/conformance/c-puppet.ts'
 import type { ChildPuppet } from '../../src/conformance/child-puppet.ts'
 import { PROT_RW, Region } from '../../src/conformance/region.ts'
-import { futexWait, interruptEvery, lseek, move } from '../../src/conformance/system-calls.ts'
+import {
+  futexWait,
+  interruptEvery,
+  lseek,
+  move,
+  sendSigio,
+} from '../../src/conformance/system-calls.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'interdom-test-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -88,6 +94,21 @@ describe.skipIf(!hasCompiler)('the puppet in C', () => {
     await interruptEvery(puppet, 0)
     expect(await page.byte(199)).toBe(199)
     expect(await puppet.signals()).toBe(0)
+  })
+
+  test('looks at a byte when it is told so by a signal', async () => {
+    const { puppet, page } = await start()
+    const pair = new Region(puppet, await puppet.alloc(PAGE_SIZE), 1)
+    expect(await puppet.syscall('pipe2', pair.address, 0)).toBe(0)
+    const [end = 0, , , , other = 0] = await pair.bytes(0, 5)
+    await sendSigio({ puppet, fd: end })
+    await puppet.watch(page.address)
+    for (const byte of [3, 4]) {
+      await page.store(0, byte)
+      expect(await puppet.syscall('write', other, page.address, 1)).toBe(1)
+      await page.store(0, 9)
+      expect(await puppet.seen()).toBe(byte)
+    }
   })
 
   test('forks puppets that outlive it and can be ended', async () => {

@@ -13,7 +13,7 @@ import { CAPABILITIES } from '../../src/platform.ts'
 
 /**
  * The numbers of the fact sheet, 1 to 291 and 300 to 324, those that differential runs found, and
- * those of other domains.
+ * those that came later.
  */
 const NUMBERS = [
   ...Array.from({ length: 291 }, (_, i) => i + 1),
@@ -21,6 +21,9 @@ const NUMBERS = [
   330,
   331,
   332,
+  // What a signal sees.
+  340,
+  341,
   // What differs between kernels: docs/conformance-cases.md.
   ...Array.from({ length: 5 }, (_, i) => i + 400),
   ...Array.from({ length: 9 }, (_, i) => i + 500),

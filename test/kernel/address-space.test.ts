@@ -12,6 +12,7 @@ class Counted implements PageBacking {
   readonly device = 'gntdev'
   readonly isWritable = true
   readonly isInherited = false
+  readonly isEnteredByXen = false
   readonly revoked = new Set<number>()
   pieces = 1
 

@@ -7,6 +7,7 @@ import {
 import { PAGE_SIZE } from '../../abi/page.ts'
 import { type ConformanceCase, defineCase, defineCaseFor } from '../case.ts'
 import { KERNEL_PORT } from '../nonsense.ts'
+import { sendSigio } from '../system-calls.ts'
 import { ok, refused } from '../verdict.ts'
 
 const BOTH = CLEAR_BYTE | SEND_EVENT
@@ -271,6 +272,26 @@ const events: readonly ConformanceCase[] = [
     await a.close()
     await bell.expectOnce()
   }),
+
+  defineCaseFor(
+    ['pv', 'signal'],
+    341,
+    'whom the event of a DEALLOC interrupts finds the byte cleared',
+    async t => {
+      const on = await t.able()
+      const bell = await t.channel(undefined, await t.evtchn({ on }))
+      const a = await t.gntalloc()
+      const { index, grants } = await a.granted()
+      const { region } = await (await t.gntdev({ on })).mapped(grants)
+      await region.store(5, 7)
+      await ok(a.setNotify(index + 5, BOTH, bell.port))
+      await sendSigio(bell.far)
+      await on.watch(region.address + 5)
+      await ok(a.dealloc(index))
+      await bell.far.arrival()
+      assert.equal(await on.seen(), 0)
+    },
+  ),
 ]
 
 export const gntallocNotify: readonly ConformanceCase[] = [...setup, ...bytes, ...events]
