@@ -85,6 +85,7 @@ export class Doors {
 
   /** Until a door that is paused opens again. Milliseconds. */
   get pausedMs(): number {
+    if (this.#paused.size === 0) return Number.POSITIVE_INFINITY
     return Math.max(0, Math.min(...this.#paused.values()) - performance.now())
   }
 

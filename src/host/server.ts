@@ -1,6 +1,5 @@
 import { chmodSync, chownSync, rmSync } from 'node:fs'
 import { ERRNO } from '../abi/errno.ts'
-import { ManualClock } from '../base/clock.ts'
 import { ProtocolError, XenError } from '../base/errors.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { type DomainLimits, limitFacts } from '../kernel/limits.ts'
@@ -15,6 +14,7 @@ import { ChunkStore } from './chunk-store.ts'
 import { descriptorsForDomains, noDescriptorLeft, tooManyInFlight } from './descriptor-limit.ts'
 import { controlPath, domainPath } from './directory.ts'
 import { Doors, TurnedAway, tooManyDomains, tooManyOrders } from './doors.ts'
+import { DriverClock } from './driver-clock.ts'
 import { EventLoop } from './event-loop.ts'
 import { HostLog } from './host-log.ts'
 import { withCommand } from './knob.ts'
@@ -58,7 +58,7 @@ type Handler = (op: number, body: BodyReader, answer: BodyWriter) => Answer | Lo
  */
 export class Server {
   readonly options: ServerOptions
-  readonly clock: ManualClock = new ManualClock()
+  readonly clock: DriverClock
   readonly budget: Budget = new Budget(descriptorsForDomains(), id => this.machine.domain(id))
   readonly chunks: ChunkStore = new ChunkStore(this.budget)
   readonly links: Links = new Links(this.budget)
@@ -74,7 +74,6 @@ export class Server {
   readonly #outgoing = new BodyWriter()
   readonly #listeners = new Map<number, number>()
   readonly #lifelines = new Lifelines(this.#loop)
-  readonly #startedAt = performance.now()
   #idleSince = performance.now()
   /** Domains of first use without a process: they go when nothing of theirs is mapped. */
   readonly #leaving = new Set<Domain>()
@@ -84,6 +83,7 @@ export class Server {
 
   constructor(options: ServerOptions) {
     this.options = options
+    this.clock = new DriverClock(options.clock === 'real' ? () => performance.now() : undefined)
     this.machine = new Machine({
       pages: this.chunks,
       clock: this.clock,
@@ -255,9 +255,9 @@ export class Server {
         this.#drop(client)
         return
       }
-      for (const fd of request.fds) close(fd)
       const { op, flags, body } = request
       if (request.fds.length > 0) {
+        for (const fd of request.fds) close(fd)
         throw new ProtocolError('ERR_HOST_PROTOCOL', `${request.fds.length} unasked descriptors`)
       }
       if ((flags & FLAG_QUEUED) !== 0) this.#serveQueued(body, handle)
@@ -357,20 +357,16 @@ export class Server {
     if (this.sessions.size === 0) this.#idleSince = performance.now()
   }
 
-  /** Brings the drivers' time up to the machine's, unless it is moved by hand. */
   #tick(): void {
     this.#doors.tick()
-    if (this.options.clock === 'manual') return
-    const elapsed = performance.now() - this.#startedAt
-    if (elapsed > this.clock.now()) this.clock.advance(elapsed - this.clock.now())
+    this.clock.catchUp()
   }
 
   #timeout(): number {
     if (this.#longCalls.size > 0) return 0
-    const due = this.options.clock === 'real' ? this.clock.nextDueMs : undefined
-    const idle = this.options.idleMs > 0 && this.sessions.size === 0 ? this.#idleLeft() : undefined
-    const never = Number.POSITIVE_INFINITY
-    const next = Math.min(due ?? never, idle ?? never, this.#doors.pausedMs)
+    const isIdle = this.options.idleMs > 0 && this.sessions.size === 0
+    const idle = isIdle ? this.#idleLeft() : Number.POSITIVE_INFINITY
+    const next = Math.min(this.clock.dueMs, idle, this.#doors.pausedMs)
     return Number.isFinite(next) ? Math.max(0, Math.ceil(next)) : -1
   }
 
