@@ -163,7 +163,7 @@ export const host = [
     name: 'host-munmap-untold',
     bug: 'the host does not hear of munmap',
     file: memory,
-    edits: [['if (!this.#devices.overlaps(address, end)) return 0', 'return 0']],
+    edits: [['if (!this.#overlaps(address, end)) return 0', 'return 0']],
   },
   {
     name: 'host-own-mapping-untold',

@@ -58,7 +58,7 @@ export class ChunkStore implements PageStore {
   /** Empty chunks that wait for their process to grant again. */
   readonly #empty = new Map<object, number>()
   /** Chunks with room, by granting process and then by grantee and right. */
-  readonly #open = new Map<object, Map<string, Chunk[]>>()
+  readonly #open = new Map<object, Map<number, Chunk[]>>()
   #unmapped: Chunk[] = []
   #nextId = 1
   readonly #budget: Budget
@@ -294,8 +294,9 @@ export class ChunkStore implements PageStore {
   }
 }
 
-function keyOf({ grantee, writable }: PagePlacement): string {
-  return `${grantee}:${writable ? 'w' : 'r'}`
+/** Grantee and right as one number. */
+function keyOf({ grantee, writable }: PagePlacement): number {
+  return 2 * grantee + (writable ? 1 : 0)
 }
 
 function placesOf({ pages }: Pick<Chunk, 'pages'>): number {

@@ -1,11 +1,11 @@
 import { ERRNO } from '../abi/errno.ts'
 import { PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE, pagesOf } from '../abi/page.ts'
+import { type Interval, IntervalList } from '../memory/intervals.ts'
 import { Ranges } from '../memory/ranges.ts'
 import type { Address, Memory, MmapOptions, Result } from '../platform.ts'
 import type { CallSocket } from './call-socket.ts'
 import { ChunkCache, countPages, decodeRuns, type PageRun } from './chunk-cache.ts'
-import { DeviceRanges } from './device-ranges.ts'
 import type { Allocation } from './grant-mirror.ts'
 import { OP } from './wire.ts'
 
@@ -20,6 +20,11 @@ interface Mapping {
   discardsStores: boolean
 }
 
+/** Addresses that show a mapping, or what is left of one. */
+interface MappedRange extends Interval {
+  readonly mapping: Mapping
+}
+
 /**
  * The memory of a client: real addresses of this process. What the devices map is a run of memfd
  * pages that the host names; what changes there is told to the host, which keeps this process's
@@ -29,7 +34,7 @@ export class HostMemory implements Memory {
   readonly ranges: Ranges = new Ranges()
   readonly chunks: ChunkCache
   readonly #socket: CallSocket
-  readonly #devices = new DeviceRanges<Mapping>()
+  readonly #devices = new IntervalList<MappedRange>()
 
   constructor(socket: CallSocket) {
     this.#socket = socket
@@ -50,7 +55,7 @@ export class HostMemory implements Memory {
   }
 
   protect(address: Address, length: number, prot: number): Result {
-    if (!this.#devices.overlaps(address, address + length)) {
+    if (!this.#overlaps(address, address + length)) {
       return this.ranges.protect(address, length, prot)
     }
     this.#socket.begin(OP.protect).u64(address).u64(length).u32(prot)
@@ -66,7 +71,7 @@ export class HostMemory implements Memory {
   view(address: Address, length: number): Uint8Array {
     const bytes = this.ranges.view(address, length)
     // Real memory has no pages where stores are lost: a copy is the nearest.
-    return this.#devices.at(address)?.value.discardsStores ? bytes.slice() : bytes
+    return this.#devices.at(address)?.mapping.discardsStores ? bytes.slice() : bytes
   }
 
   addressOf(view: Uint8Array): Address {
@@ -100,7 +105,7 @@ export class HostMemory implements Memory {
     const chunks: number[] = []
     const pages = countPages(runs)
     const mapping = { chunks, pages, own: undefined, isReadonlyHvm, discardsStores: false }
-    this.#devices.add(address, address + bytes, mapping)
+    this.#devices.insert({ start: address, end: address + bytes, mapping })
     const mapped = this.#mapRuns(bytes, address, runs, prot, chunks)
     if (mapped < 0) this.munmap(address, bytes)
     return mapped
@@ -115,8 +120,9 @@ export class HostMemory implements Memory {
       this.chunks.release(chunks)
       return address
     }
-    const readonly = { isReadonlyHvm: false, discardsStores: false }
-    this.#devices.add(address, address + bytes, { chunks, pages: own.count, own, ...readonly })
+    const pages = own.count
+    const mapping = { chunks, pages, own, isReadonlyHvm: false, discardsStores: false }
+    this.#devices.insert({ start: address, end: address + bytes, mapping })
     own.mappings++
     const request = this.#socket.beginQueued(OP.mmap).u32(fd).u64(address).u64(offset)
     request.u64(length).u32(prot).u32(flags)
@@ -158,10 +164,11 @@ export class HostMemory implements Memory {
   /** mprotect of pages that are there; a read-only grant of HVM never becomes writable in truth. */
   #protectPages(start: Address, end: Address, prot: number): Result {
     for (let at = start; at < end; ) {
-      const range = this.#devices.at(at)
-      const stop = range ? Math.min(range.end, end) : Math.min(this.#devices.next(at), end)
-      const discards = range?.value.isReadonlyHvm === true && (prot & PROT_WRITE) !== 0
-      if (range) range.value.discardsStores = discards
+      const next = this.#devices.endingAfter(at)
+      const mapping = next && next.start <= at ? next.mapping : undefined
+      const stop = Math.min(end, (mapping ? next?.end : next?.start) ?? end)
+      const discards = mapping?.isReadonlyHvm === true && (prot & PROT_WRITE) !== 0
+      if (mapping) mapping.discardsStores = discards
       const result = this.ranges.protect(at, stop - at, discards ? PROT_READ : prot)
       if (result < 0) return result
       at = stop
@@ -172,7 +179,7 @@ export class HostMemory implements Memory {
   /** Tells the host that a run is no longer mapped here, if any of it was a device's. */
   #leave(address: Address, length: number): Result {
     const end = address + pagesOf(length) * PAGE_SIZE
-    if (!this.#devices.overlaps(address, end)) return 0
+    if (!this.#overlaps(address, end)) return 0
     const isOwn = this.#isOwn(address, end)
     this.#forget(address, end)
     if (isOwn) {
@@ -192,18 +199,23 @@ export class HostMemory implements Memory {
     return result === -ERRNO.EHOSTDOWN ? 0 : result
   }
 
+  #overlaps(start: Address, end: Address): boolean {
+    const first = this.#devices.endingAfter(start)
+    return first !== undefined && first.start < end
+  }
+
   /** Whether a run is exactly one mapping of an allocation that is still whole. */
   #isOwn(start: Address, end: Address): boolean {
     const range = this.#devices.at(start)
-    return range?.start === start && range.end === end && range.value.own?.isWhole === true
+    return range?.start === start && range.end === end && range.mapping.own?.isWhole === true
   }
 
   #forget(start: Address, end: Address): void {
-    for (const { start: from, end: to, value } of this.#devices.remove(start, end)) {
-      value.pages -= (Math.min(to, end) - Math.max(from, start)) / PAGE_SIZE
-      if (value.pages > 0) continue
-      this.chunks.release(value.chunks)
-      if (value.own) value.own.mappings--
+    for (const { start: from, end: to, mapping } of this.#devices.cut(start, end)) {
+      mapping.pages -= (Math.min(to, end) - Math.max(from, start)) / PAGE_SIZE
+      if (mapping.pages > 0) continue
+      this.chunks.release(mapping.chunks)
+      if (mapping.own) mapping.own.mappings--
     }
   }
 }

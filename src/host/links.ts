@@ -25,7 +25,7 @@ export interface PortEntry {
  * sends through them for the dead (unmap notifications); the living notify each other.
  */
 export class Links {
-  readonly #ports = new Map<string, PortEntry>()
+  readonly #ports = new Map<number, PortEntry>()
   readonly #budget: Budget
   #nextInbox = 1
   #nextSerial = 1
@@ -38,17 +38,17 @@ export class Links {
   readonly queue = (file: EvtchnFile): EventQueue => new LinkQueue(this, file)
 
   find(domid: number, port: number): PortEntry | undefined {
-    return this.#ports.get(`${domid}:${port}`)
+    return this.#ports.get(nameOf(domid, port))
   }
 
   /** BIND_STATIC can name a port that another descriptor has: the first one keeps the name. */
   add(entry: PortEntry): void {
-    const name = `${entry.domid}:${entry.port}`
+    const name = nameOf(entry.domid, entry.port)
     if (!this.#ports.has(name)) this.#ports.set(name, entry)
   }
 
   remove(entry: PortEntry): void {
-    const name = `${entry.domid}:${entry.port}`
+    const name = nameOf(entry.domid, entry.port)
     if (this.#ports.get(name) === entry) this.#ports.delete(name)
   }
 
@@ -77,6 +77,11 @@ export class Links {
   get size(): number {
     return this.#ports.size
   }
+}
+
+/** A port of the machine as one number: a domid has 16 bits. */
+function nameOf(domid: number, port: number): number {
+  return port * 2 ** 16 + domid
 }
 
 /** The receiving half of one descriptor: an inbox for each domain that may send to it. */

@@ -226,12 +226,12 @@ export class Session {
   #book(body: BodyReader): Answer {
     const fd = body.u32()
     const index = body.u64()
-    const argument = body.place()
+    const { bytes, at, length } = body.place()
     body.end()
     const { limits } = this.domain
     const limit = limits['gntdev.limit']
     const address = 0
-    const memory = new Snapshot([{ address, ...argument, writable: true }])
+    const memory = new Snapshot([{ address, writable: true, bytes, at, length }])
     limits['gntdev.limit'] = Number.MAX_SAFE_INTEGER
     try {
       const result = this.process.ioctl(fd, GNTDEV_MAP_GRANT_REF, address, memory)

@@ -8,6 +8,7 @@ export interface Interval {
 
 /** Above this a chunk is halved. A change moves no more than one chunk's worth of pointers. */
 const CHUNK_MAX = 512
+const NOTHING: readonly never[] = []
 
 /**
  * Disjoint intervals in ascending order, in chunks of some hundreds: with 100,000 of them in one
@@ -20,9 +21,14 @@ export class IntervalList<T extends Interval> {
 
   /** The one that contains the address. */
   at(address: number): T | undefined {
-    const chunk = this.#chunks[this.#chunkFor(address)]
-    const item = chunk?.[firstEndingAfter(chunk, address)]
+    const item = this.endingAfter(address)
     return item && item.start <= address ? item : undefined
+  }
+
+  /** The first one that ends after the address, which may lie below it. */
+  endingAfter(address: number): T | undefined {
+    const chunk = this.#chunks[this.#chunkFor(address)]
+    return chunk?.[firstEndingAfter(chunk, address)]
   }
 
   /** All that share an address with `[start, end)`, ascending: a copy, good while they change. */
@@ -75,13 +81,14 @@ export class IntervalList<T extends Interval> {
     this.#balance(c)
   }
 
-  /** Takes addresses out of whatever covers them. */
-  cut(start: number, end: number): void {
-    for (const item of this.overlapping(start, end)) {
-      const below = item.start < start ? [{ ...item, end: start }] : []
-      const above = end < item.end ? [{ ...item, start: end }] : []
-      this.replace(item, [...below, ...above])
+  /** Takes addresses out of whatever covers them, and answers what did. */
+  cut(start: number, end: number): T[] {
+    const covering = this.overlapping(start, end)
+    for (const item of covering) {
+      if (start <= item.start && item.end <= end) this.replace(item, NOTHING)
+      else this.replace(item, edges(item, start, end))
     }
+    return covering
   }
 
   /** All, ascending; a copy. */
@@ -107,6 +114,13 @@ export class IntervalList<T extends Interval> {
     }
     return low
   }
+}
+
+/** What is left of an interval at either side of `[start, end)`. */
+function edges<T extends Interval>(item: T, start: number, end: number): T[] {
+  const below = item.start < start ? [{ ...item, end: start }] : []
+  const above = end < item.end ? [{ ...item, start: end }] : []
+  return [...below, ...above]
 }
 
 function firstEndingAfter(items: readonly Interval[], address: number): number {

@@ -14,6 +14,7 @@ export const MESSAGE_FDS_MAX = 253
 
 // The msghdr goes by address: it never moves, and koffi passes a number in half the time of bytes.
 const sendmsg = declare('intptr_t sendmsg(int fd, uintptr_t message, int flags)')
+const send = declare('intptr_t send(int fd, uintptr_t bytes, size_t length, int flags)')
 const recvmsg = declare('intptr_t recvmsg(int fd, uintptr_t message, int flags)')
 
 /** What one recvmsg(2) brought. */
@@ -95,8 +96,6 @@ class Header {
 
   putFds(fds: readonly number[]): void {
     this.#words[12] = 0
-    this.#words[10] = 0
-    if (fds.length === 0) return
     if (fds.length > MESSAGE_FDS_MAX)
       throw new RangeError(`${fds.length} descriptors in one message of at most ${MESSAGE_FDS_MAX}`)
     const control = this.#control
@@ -153,9 +152,9 @@ let outgoing: Header | undefined
 let incoming: Header | undefined
 
 /**
- * sendmsg(2) of the first `length` bytes of a buffer, with descriptors of ours, which stay ours:
- * the message holds them too. Never raises SIGPIPE. Answers bytes; on a SEQPACKET socket all or
- * none.
+ * sendmsg(2), or send(2), of the first `length` bytes of a buffer, with descriptors of ours, which
+ * stay ours: the message holds them too. Never raises SIGPIPE. Answers bytes; on a SEQPACKET socket
+ * all or none.
  */
 export function sendBuffer(
   fd: number,
@@ -164,13 +163,22 @@ export function sendBuffer(
   fds: readonly number[] = NO_FDS,
   flags = 0,
 ): Result {
+  const all = flags | MSG_NOSIGNAL
+  // Without descriptors there is nothing to describe, and the kernel has no header to copy.
+  const header = fds.length === 0 ? undefined : describe(buffer, length, fds)
+  for (;;) {
+    const result = header
+      ? answer(sendmsg.invoke(fd, header.address, all))
+      : answer(send.invoke(fd, buffer.address, length, all))
+    if (result !== -ERRNO.EINTR) return result
+  }
+}
+
+function describe(buffer: MessageBuffer, length: number, fds: readonly number[]): Header {
   outgoing ??= new Header()
   outgoing.putFds(fds)
   outgoing.name(buffer, length)
-  for (;;) {
-    const result = answer(sendmsg.invoke(fd, outgoing.address, flags | MSG_NOSIGNAL))
-    if (result !== -ERRNO.EINTR) return result
-  }
+  return outgoing
 }
 
 /** recvmsg(2): one message into the start of a buffer, and the descriptors that came with it. */
