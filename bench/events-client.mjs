@@ -29,15 +29,7 @@ process.exit(0)
 /** A round trip of notifications between two event loops, and of bytes through two FIFOs. */
 async function wake() {
   const peer = await answeringPeer()
-  const { events, bell } = peer
-  const sides = {
-    loaded: async () => {
-      const next = events.next()
-      bell.notify()
-      await next
-    },
-    bare: peer.sendByte,
-  }
+  const sides = { loaded: peer.notify, bare: peer.sendByte }
   const times = { loaded: [], bare: [] }
   for (let round = -30; round < 61; round++) {
     for (const side of inTurn(round)) {
@@ -149,11 +141,7 @@ async function storm() {
   const peer = await answeringPeer()
   const beats = {
     call: () => device.ioctl(EVTCHN_UNBIND, NO_PORT),
-    wake: async () => {
-      const next = peer.events.next()
-      peer.bell.notify()
-      await next
-    },
+    wake: peer.notify,
   }
   const times = { call: { loaded: [], bare: [] }, wake: { loaded: [], bare: [] } }
   for (let round = -3; round < 20; round++) {
@@ -197,9 +185,13 @@ async function answeringPeer() {
   await once(peer, 'message')
   let heard
   const fifo = new Socket({ fd: ourIn, writable: false }).on('data', () => heard())
+  const events = bell.events()
   return {
-    bell,
-    events: bell.events(),
+    notify: async () => {
+      const next = events.next()
+      bell.notify()
+      await next
+    },
     sendByte: async () => {
       const next = new Promise(resolve => {
         heard = resolve

@@ -167,10 +167,7 @@ export class Mapping {
   toString(): string {
     const names = describeGrants(this.grants)
     if (this.isClosed) return `Mapping <${names}, closed>`
-    const pages = this.#pages.count === 1 ? '1 page' : `${this.#pages.count} pages`
-    const access = this.writable ? 'writable' : 'read-only'
-    const address = `0x${this.address.toString(16)}`
-    return `Mapping <${names}, ${pages} ${access} at ${address}, index ${this.index}>`
+    return `Mapping <${names}, ${this.#pages.describe(this.writable)}>`
   }
 
   #open(): ReadOnlyBytes {

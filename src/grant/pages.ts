@@ -44,6 +44,13 @@ export class Pages implements Closable {
     if (this.#closed) throw new ClosedError(this.what)
   }
 
+  /** `'2 pages writable at 0x7f0000000000, index 8192'` */
+  describe(writable: boolean): string {
+    const pages = this.count === 1 ? '1 page' : `${this.count} pages`
+    const access = writable ? 'writable' : 'read-only'
+    return `${pages} ${access} at 0x${this.address.toString(16)}, index ${this.index}`
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true

@@ -135,10 +135,7 @@ export class Share {
   toString(): string {
     const names = describeGrants(this.grants)
     if (this.isClosed) return `Share <${names}, closed>`
-    const pages = this.#pages.count === 1 ? '1 page' : `${this.#pages.count} pages`
-    const access = this.writable ? 'writable' : 'read-only'
-    const what = `${names} to domain ${this.to}, ${pages} ${access}`
-    return `Share <${what} at 0x${this.address.toString(16)}, index ${this.index}>`
+    return `Share <${names} to domain ${this.to}, ${this.#pages.describe(this.writable)}>`
   }
 
   #pageOf({ clearByte, page }: ShareNotification): number | undefined {

@@ -68,10 +68,7 @@ const QUOTAS: readonly Quota[] = [
     value: 1,
     words:
       /^EINVAL: mmap gntdev: maptrack table of 1 frames of 256 mappings in domain 1, 1 in use, 1 wanted .*GNTST_no_space.*; raise it with: interdom host set 1 maxMaptrackFrames 2$/,
-    take: xen => {
-      const page = xen.share({ to: A, pages: 100 })
-      forever(() => xen.map(page.grants))
-    },
+    take: xen => mapForever(xen, 100),
   },
   {
     limit: 'maxEventChannels',
@@ -99,20 +96,14 @@ const QUOTAS: readonly Quota[] = [
     value: 9,
     words:
       /^ENOMEM: ioctl GNTDEV_MAP_GRANT_REF: limit of 9 maps of gntdev in domain 1, 9 in use, 1 wanted.*; raise it with: interdom host set 1 maxMaps 18$/,
-    take: xen => {
-      const page = xen.share({ to: A })
-      forever(() => xen.map(page.grants))
-    },
+    take: xen => mapForever(xen, 1),
   },
   {
     limit: 'maxMapPages',
     value: 9,
     words:
       /^ENOMEM: ioctl GNTDEV_MAP_GRANT_REF: limit of 9 pages in maps of gntdev in domain 1, 8 in use, 2 wanted.*; raise it with: interdom host set 1 maxMapPages 18$/,
-    take: xen => {
-      const page = xen.share({ to: A, pages: 2 })
-      forever(() => xen.map(page.grants))
-    },
+    take: xen => mapForever(xen, 2),
   },
   {
     limit: 'maxMappings',
@@ -141,6 +132,12 @@ const QUOTAS: readonly Quota[] = [
     },
   },
 ]
+
+/** Maps the same pages of its own domain over and over. */
+function mapForever(xen: Connection, pages: number): never {
+  const { grants } = xen.share({ to: A, pages })
+  return forever(() => xen.map(grants))
+}
 
 function openForever(xen: Connection): never {
   return forever(() => {
