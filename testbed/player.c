@@ -2,7 +2,7 @@
  * Plays scripts of system calls on the Xen devices, fast: on an emulated machine a puppet that is
  * told each call and waits for each answer takes ten milliseconds a call, this takes a tenth of one.
  *
- *     player <script >tape
+ *     player [FILE] <script >tape
  *
  * A line of the script is one call of one process, words apart by a space; the tape has a line for
  * each, what it answered (a number or -errno) and, behind a space, bytes as hexadecimal digits:
@@ -21,15 +21,26 @@
  *     0 reset                            unmaps the arena, closes everything
  *     0 kill                             a later call of process 0 is of a new one
  *     0 limit xen_gntalloc 3             0 settle 1100
+ *     0 guest                            what comes next is played with a guest of the test bed
+ *     0 destroy                          destroys it
  *
- * A number is written out, or `$n`, what call n's variable was given, or `@n`, byte n of the arena.
+ * Processes from 4 on are the guest's. There a player too makes the calls, `player peer`, which is
+ * told lines over TCP: `= n v` is what variable n has, `.` the end of what a line did. FILE has the
+ * number of the guest to begin with; the player makes a new one where it has none, and after a
+ * destruction, and writes the number down.
+ *
+ * A number is written out, or `$n`, what call n's variable was given, or `@n`, byte n of the arena,
+ * or `%`, the guest's domid.
  * `size:number` is a field of an argument, little endian; `>offset:size:$n` keeps a field of the
  * answer; a variable at the end of an ioctl keeps its result. Variables are shared by all processes.
  * A script is made by src/differential/script.ts.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -39,12 +50,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGE 4096UL
 #define PROCESSES 8
+#define GUEST_PROCESSES 4 /* the first of them */
 #define VARIABLES 4096
+#define GUEST (VARIABLES - 1) /* the variable of its domid */
+#define GUEST_PORT 9
+#define CONNECT_TRIES 500
+#define CONNECT_EVERY_US 20000
 #define DESCRIPTORS 1024
 #define BYTES_MAX 65536
 #define WORDS_MAX 512
@@ -97,6 +114,7 @@ static long *variable(const char *text) {
 
 static long number(const char *text) {
     if (*text == '$') return *variable(text);
+    if (*text == '%') return variables[GUEST];
     if (*text == '@') return (long)arena + strtol(text + 1, NULL, 10);
     return strtoll(text, NULL, 10);
 }
@@ -352,6 +370,119 @@ static void end(struct process *one) {
     one->pid = 0;
 }
 
+/* ---- the guest, where a player like this one plays what is its processes' ---- */
+
+/* What the other side knows of our variables. */
+static long told[VARIABLES];
+static int guest_socket = -1;
+static FILE *from_guest;
+static const char *guest_file;
+
+static void learn(const char *line) {
+    long n, value;
+    if (sscanf(line, "= %ld %ld", &n, &value) != 2 || n < 0 || n >= VARIABLES) die("not a value");
+    variables[n] = told[n] = value;
+}
+
+static void tell(int fd, const char *text, size_t length) {
+    while (length > 0) {
+        ssize_t written = write(fd, text, length);
+        if (written < 0) die("the other player is gone");
+        text += written;
+        length -= (size_t)written;
+    }
+}
+
+static void tell_variables(int fd) {
+    char text[64];
+    if (!memcmp(told, variables, sizeof told)) return;
+    for (int n = 0; n < VARIABLES; n++) {
+        if (told[n] == variables[n]) continue;
+        told[n] = variables[n];
+        tell(fd, text, (size_t)sprintf(text, "= %d %ld\n", n, told[n]));
+    }
+}
+
+/* Each line waits for its answer: a packet that waits for more would only be late. */
+static void send_at_once(int fd) {
+    int yes = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+}
+
+static void run(const char *command) {
+    if (system(command)) die(command);
+}
+
+static void connect_guest(long domid) {
+    char command[160];
+    snprintf(command, sizeof command,
+        "domu %ld 'setsid nc -l -p %d -e /payload/player peer </dev/null >/dev/null 2>&1 &'"
+        " </dev/null >&2", domid, GUEST_PORT);
+    run(command);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(GUEST_PORT)};
+    address.sin_addr.s_addr = htonl(10 << 24 | (unsigned)domid << 8 | 2);
+    for (int tries = 0; tries < CONNECT_TRIES; tries++) {
+        guest_socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (!connect(guest_socket, (struct sockaddr *)&address, sizeof address)) {
+            send_at_once(guest_socket);
+            from_guest = fdopen(guest_socket, "r");
+            return;
+        }
+        close(guest_socket);
+        usleep(CONNECT_EVERY_US);
+    }
+    die("the guest's player does not answer");
+}
+
+static void forget_guest(void) {
+    if (from_guest) fclose(from_guest);
+    from_guest = NULL;
+    guest_socket = -1;
+}
+
+/* The guest that is there, or a new one; its processes are those of the sequence before. */
+static void have_guest(void) {
+    long domid = 0;
+    if (from_guest) return;
+    FILE *file = fopen(guest_file, "r");
+    if (file) {
+        if (fscanf(file, "%ld", &domid) != 1) domid = 0;
+        fclose(file);
+    }
+    if (!domid) {
+        char command[96];
+        snprintf(command, sizeof command, "new-guest </dev/null >%s", guest_file);
+        run(command);
+        file = fopen(guest_file, "r");
+        if (!file || fscanf(file, "%ld", &domid) != 1) die("no new guest");
+        fclose(file);
+    }
+    variables[GUEST] = domid;
+    for (int n = 0; n < VARIABLES; n++) told[n] = -1;
+    connect_guest(domid);
+}
+
+static void destroy_guest(void) {
+    char command[64];
+    forget_guest();
+    snprintf(command, sizeof command, "xl destroy domu%ld >&2", variables[GUEST]);
+    run(command);
+    if (truncate(guest_file, 0)) die("truncate");
+}
+
+static void forward(const char *line) {
+    static char answer[BYTES_MAX * 2 + 64];
+    if (!from_guest) die("no guest");
+    tell_variables(guest_socket);
+    tell(guest_socket, line, strlen(line));
+    for (;;) {
+        if (!fgets(answer, sizeof answer, from_guest)) die("the guest's player is gone");
+        if (*answer == '.') return;
+        if (*answer == '=') learn(answer);
+        else tell(1, answer, strlen(answer));
+    }
+}
+
 static long set_limit(const char *module, const char *pages) {
     char path[96];
     snprintf(path, sizeof path, "/sys/module/%s/parameters/limit", module);
@@ -370,6 +501,10 @@ static bool perform_here(char *line) {
     if (sscanf(line, "%ld %15s", &n, call) != 2) die("not a line");
     if (!strcmp(call, "kill")) {
         end(&processes[n]);
+    } else if (!strcmp(call, "guest")) {
+        have_guest();
+    } else if (!strcmp(call, "destroy")) {
+        destroy_guest();
     } else if (sscanf(line, "%ld settle %ld", &n, &ms) == 2) {
         usleep((useconds_t)ms * 1000);
     } else if (sscanf(line, "%ld limit %31s %15s", &n, module, pages) == 3) {
@@ -381,22 +516,39 @@ static bool perform_here(char *line) {
     return true;
 }
 
-int main(void) {
+static void play_here(char *line) {
+    char *rest, byte;
+    long n = strtol(line, &rest, 10);
+    if (perform_here(line)) return;
+    struct process *one = process(n);
+    size_t length = strlen(++rest);
+    if (length >= PAGE) die("too long a line");
+    if (write(one->line, rest, length) != (ssize_t)length) die("a process is gone");
+    if (read(one->done, &byte, 1) != 1) die("a process died");
+}
+
+int main(int count, char **arguments) {
     static char line[BYTES_MAX];
+    bool is_peer = count > 1 && !strcmp(arguments[1], "peer");
+    guest_file = count > 1 ? arguments[1] : "/tmp/guest";
     signal(SIGPIPE, SIG_IGN);
     variables = mmap(NULL, VARIABLES * sizeof *variables, PROT_READ | PROT_WRITE,
         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (variables == MAP_FAILED) die("no memory");
-    for (int n = 0; n < VARIABLES; n++) variables[n] = -1;
+    for (int n = 0; n < VARIABLES; n++) variables[n] = told[n] = -1;
+    if (is_peer) send_at_once(1);
     while (fgets(line, sizeof line, stdin)) {
-        char *rest, byte;
-        long n = strtol(line, &rest, 10);
-        if (perform_here(line)) continue;
-        struct process *one = process(n);
-        size_t length = strlen(++rest);
-        if (length >= PAGE) die("too long a line");
-        if (write(one->line, rest, length) != (ssize_t)length) die("a process is gone");
-        if (read(one->done, &byte, 1) != 1) die("a process died");
+        if (is_peer && *line == '=') {
+            learn(line);
+        } else if (is_peer) {
+            play_here(line);
+            tell_variables(1);
+            tell(1, ".\n", 2);
+        } else if (strtol(line, NULL, 10) >= GUEST_PROCESSES) {
+            forward(line);
+        } else {
+            play_here(line);
+        }
     }
     for (int i = 0; i < PROCESSES; i++) end(&processes[i]);
     return 0;

@@ -67,7 +67,7 @@ class SimRig implements Rig {
 
   async puppet(n: number): Promise<Puppet> {
     while (this.#puppets.length <= n) {
-      this.#puppets.push(this.#keep(this.#world.domain(DOMID, { kind: this.kind })))
+      this.#puppets.push(this.#keep(this.#domain()))
     }
     const puppet = this.#puppets[n]
     if (!puppet) throw new RangeError(`no puppet ${n}`)
@@ -96,11 +96,11 @@ class SimRig implements Rig {
   }
 
   async getLimit(name: LimitName): Promise<number> {
-    return this.#world.getLimit(name)
+    return this.#domain().limits[name]
   }
 
   async setLimit(name: LimitName, pages: number): Promise<void> {
-    this.#world.setLimit(name, pages)
+    this.#domain().limits[name] = pages
   }
 
   async settle(ms: number): Promise<void> {
@@ -126,6 +126,10 @@ class SimRig implements Rig {
 
   async close(): Promise<void> {
     this.#world.close()
+  }
+
+  #domain(): WorldDomain {
+    return this.#world.domain(DOMID, { kind: this.kind })
   }
 
   async #peer(): Promise<Puppet> {

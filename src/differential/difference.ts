@@ -23,12 +23,12 @@ export function firstDifference(
   return undefined
 }
 
-/** A sequence as lines, each with what was seen; the step that differs says both. */
+/** A sequence as lines, each with what the model saw; the step that differs says both. */
 export function transcript(sequence: Sequence, expected: Score, seen: Score): string[] {
   return sequence.map((step, i) => {
     const [ours, theirs] = [expected[i]?.text, seen[i]?.text]
     const line = `${describeStep(step)}  →  ${ours}`
-    return ours === theirs ? line : `${line}  ≠  ${theirs}`
+    return theirs === undefined || ours === theirs ? line : `${line}  ≠  ${theirs}`
   })
 }
 

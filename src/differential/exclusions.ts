@@ -20,9 +20,13 @@ export const EXCLUSIONS = {
     'case 330: a PV kernel makes it readable, which no simulator of user space can',
   'copy with memory that was unmapped':
     'the seam lets a page stay where a view may look (platform.ts, Memory): EFAULT on Xen alone',
+  'BIND_INTERDOMAIN or copy with a destroyed domain':
+    'case 507: a zombie answers otherwise than nobody, and Xen takes it apart in its own time',
 } as const
 
 export type Exclusion = keyof typeof EXCLUSIONS
+
+const DESTROYED = 'BIND_INTERDOMAIN or copy with a destroyed domain'
 
 /** Why a step must not be played now; undefined for almost all. */
 export function exclusionOf(play: Play, step: Step): Exclusion | undefined {
@@ -34,24 +38,42 @@ export function exclusionOf(play: Play, step: Step): Exclusion | undefined {
   const book = play.open(step.fd)
   if (!book) return undefined
   const { file } = book
-  if (step.do === 'mmap' && file.device === 'gntalloc' && spansAllocations(play, file, step)) {
+  switch (step.do) {
+    case 'mmap':
+      return exclusionOfMmap(play, file, step)
+    case 'copy':
+      return file.device === 'gntdev' ? exclusionOfCopy(play, book.process, step) : undefined
+    case 'bindInterdomain':
+      return play.isDestroyed(step.to) ? DESTROYED : undefined
+    case 'bindStatic':
+      return file.ports.has(play.port(step.port, book.process))
+        ? undefined
+        : 'BIND_STATIC of a port that is not bound here'
+    default:
+      return undefined
+  }
+}
+
+function exclusionOfMmap(play: Play, file: FileBook, step: StepOf<'mmap'>): Exclusion | undefined {
+  if (file.device === 'gntalloc' && spansAllocations(play, file, step)) {
     return 'mmap across two ALLOC results'
   }
-  if (step.do === 'mmap' && file.device === 'gntdev' && isArmed(play, file, step)) {
-    if ((step.prot & PROT_WRITE) === 0) return 'read-only mmap after CLEAR_BYTE'
-    if (step.pages > 1) return 'mmap of several pages after CLEAR_BYTE'
+  if (file.device !== 'gntdev' || !isArmed(play, file, step)) return undefined
+  if ((step.prot & PROT_WRITE) === 0) return 'read-only mmap after CLEAR_BYTE'
+  return step.pages > 1 ? 'mmap of several pages after CLEAR_BYTE' : undefined
+}
+
+function exclusionOfCopy(
+  play: Play,
+  process: number,
+  { parts }: StepOf<'copy'>,
+): Exclusion | undefined {
+  const holes = play.actors.get(process)?.holes
+  const sides = parts.flatMap(({ source, dest }) => [source, dest])
+  if (sides.some(side => 'page' in side && holes?.has(side.page))) {
+    return 'copy with memory that was unmapped'
   }
-  if (step.do === 'copy' && file.device === 'gntdev') {
-    const holes = play.actors.get(book.process)?.holes
-    const isHole = step.parts
-      .flatMap(({ source, dest }) => [source, dest])
-      .some(side => 'page' in side && holes?.has(side.page))
-    if (isHole) return 'copy with memory that was unmapped'
-  }
-  if (step.do === 'bindStatic' && !file.ports.has(play.port(step.port))) {
-    return 'BIND_STATIC of a port that is not bound here'
-  }
-  return undefined
+  return sides.some(side => 'nth' in side && play.isDestroyed(side.domid)) ? DESTROYED : undefined
 }
 
 function spansAllocations(play: Play, file: FileBook, { at, pages }: StepOf<'mmap'>): boolean {
@@ -59,7 +81,12 @@ function spansAllocations(play: Play, file: FileBook, { at, pages }: StepOf<'mma
   const touched = file.allocations.filter(
     ({ first, count }) => start < first + count && start + pages > first,
   )
-  return touched.length > 1
+  if (touched.length !== 1) return touched.length > 1 || file.hasHiddenPages
+  // Beside what is known there may be pages that nobody was told of.
+  const isInside = touched.every(
+    one => start >= one.first && start + pages <= one.first + one.count,
+  )
+  return file.hasHiddenPages && !isInside
 }
 
 /** Whether a byte to clear was ever armed in any of the pages. */

@@ -1,5 +1,12 @@
 /** Pages that a process has at known places: everything that a sequence maps lies among them. */
 export const ARENA_PAGES = 24
+/** Behind them: a page for arguments that must lie somewhere, and one where nothing ever lies. */
+export const ALL_PAGES: number = ARENA_PAGES + 2
+/**
+ * Where a process that is not there for our sake has its arena. What it maps for itself the kernel
+ * puts at the upper end, into the first hole that is large enough: never so far down.
+ */
+export const ARENA_AT: number = 2 ** 44
 /** A tick of the timer that frees what was still mapped when it was deallocated, and a margin. */
 export const SETTLE_MS = 1100
 /** How often that may be needed, ten entries a tick, before the model itself is wrong. */

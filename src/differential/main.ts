@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `npm run differential -- --platform host,xen [--seed N] [--count N] [--kernel PACKAGE]` */
+/** `npm run differential -- --platform NAME [--against NAME] [--domains 2] [--seed N] …` */
 import { randomInt } from 'node:crypto'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { runProgram } from '../conformance/program.ts'
@@ -8,6 +8,7 @@ import { DEFAULT_PROFILE, PROFILE_NAMES, type ProfileName } from '../kernel/prof
 import type { Performer } from './performer.ts'
 import { RigStage } from './rig-stage.ts'
 import { type DifferentialReport, type FoundDifference, runDifferential } from './run.ts'
+import type { Domains } from './stage.ts'
 import { XenPerformer } from './xen-performer.ts'
 
 /** Seeds that are drawn leave room for as many sequences as anybody has the time for. */
@@ -21,6 +22,7 @@ interface Options {
   kernel?: string
   seed: number
   count: number
+  domains: Domains
   json?: true
 }
 
@@ -51,23 +53,26 @@ async function main(options: Options): Promise<number> {
 }
 
 async function compare(platform: string, options: Options): Promise<DifferentialReport> {
-  const { profile = DEFAULT_PROFILE, seed, count } = options
+  const { profile = DEFAULT_PROFILE, seed, count, domains } = options
   const performer = await performerOn(platform, options)
   try {
-    return await runDifferential(performer, { profile, seed, count, onDifference: tell })
+    return await runDifferential(performer, { profile, seed, count, domains, onDifference: tell })
   } finally {
     await performer.close()
   }
 }
 
-async function performerOn(platform: string, { profile, kernel }: Options): Promise<Performer> {
+async function performerOn(
+  platform: string,
+  { profile, kernel, domains }: Options,
+): Promise<Performer> {
   if (platform === 'xen') {
     const onStep = (text: string): void => console.error(text)
-    return XenPerformer.start({ ...(kernel !== undefined && { kernel }), onStep })
+    return XenPerformer.start({ ...(kernel !== undefined && { kernel }), domains, onStep })
   }
   const makeRig = RIGS[platform]
   if (!makeRig) throw new Error(`no rig for ${platform}`)
-  return new RigStage(await makeRig(profile ? { profile } : {}))
+  return new RigStage(await makeRig(profile ? { profile } : {}), domains)
 }
 
 function tell({ seed, transcript }: FoundDifference): void {
@@ -86,6 +91,12 @@ function whole(text: string): number {
   return n
 }
 
+function domains(text: string): Domains {
+  const n = whole(text)
+  if (n !== 1 && n !== 2) throw new InvalidArgumentError('wanted is 1 or 2')
+  return n
+}
+
 function commandLine(): Command {
   const platforms = Object.keys(RIGS)
   return new Command('differential')
@@ -96,6 +107,9 @@ function commandLine(): Command {
     .option('--kernel <package>', "Debian package of the test bed's kernel, for xen")
     .option('--seed <n>', 'of the first sequence', whole, randomInt(SEED_END))
     .option('--count <n>', 'sequences', whole, COUNT)
+    .addOption(
+      new Option('--domains <n>', 'that a sequence has: 1 or 2').argParser(domains).default(1),
+    )
     .option('--json', 'print the reports')
 }
 

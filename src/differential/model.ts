@@ -6,11 +6,12 @@ import type { Fault, Reply, Request } from '../conformance/puppet-protocol.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
 import { NO_FRAME } from '../kernel/vma.ts'
 import type { Address, LimitName } from '../platform.ts'
-import { createWorld, type World, type WorldProcess } from '../sim/index.ts'
-import type { Stage } from './stage.ts'
+import { createWorld, type World, type WorldDomain, type WorldProcess } from '../sim/index.ts'
+import { type Side, sideOf } from './sequence.ts'
+import type { Domains, Stage } from './stage.ts'
 
-/** Of dom0, as on the test bed. */
-const DOMID = 0
+/** Of dom0 and of a guest, as on the test bed. */
+export const DOMIDS: readonly [number, number] = [0, 1]
 /** Everything happens at once in a world: this long only lets promises run. */
 const WATCHDOG_MS = 200
 
@@ -20,13 +21,14 @@ export type Taken =
   | { readonly kill: number }
   | { readonly limit: LimitName; readonly pages: number }
   | { readonly settleMs: number }
+  | { readonly guest: 'begins' | 'destroyed' }
 
 /**
  * A world as a stage, a new one for every sequence. Besides playing, it knows what nobody else can
  * tell: what an access to memory would end in, and whether a timer would do anything now.
  */
 export class Model implements Stage {
-  readonly domid: number = DOMID
+  readonly domids: readonly [number, number?]
   readonly watchdogMs: number = WATCHDOG_MS
   readonly survivesFaults: boolean = true
   readonly #profile: ProfileName
@@ -34,8 +36,9 @@ export class Model implements Stage {
   #world: World
   #taken: Taken[] = []
 
-  constructor(profile: ProfileName) {
+  constructor(profile: ProfileName, domains: Domains = 1) {
     this.#profile = profile
+    this.domids = domains === 2 ? DOMIDS : [DOMIDS[0]]
     this.#world = createWorld({ kernel: profile })
   }
 
@@ -44,11 +47,21 @@ export class Model implements Stage {
     return this.#taken
   }
 
+  get domains(): Domains {
+    return this.domids.length === 2 ? 2 : 1
+  }
+
+  async begin(): Promise<void> {
+    if (this.domains === 1) return
+    this.#domain(1)
+    this.#taken.push({ guest: 'begins' })
+  }
+
   async puppet(n: number): Promise<Puppet> {
     const known = this.#puppets.get(n)
     if (known) return known
     const taken = this.#taken
-    const made = new ModelPuppet(this.#world.domain(DOMID).process(), (request, reply) =>
+    const made = new ModelPuppet(this.#domain(sideOf(n)).process(), (request, reply) =>
       taken.push({ process: n, request, reply }),
     )
     this.#puppets.set(n, made)
@@ -61,8 +74,14 @@ export class Model implements Stage {
     this.#taken.push({ kill: n })
   }
 
+  async destroyOther(): Promise<void> {
+    this.#domain(1).destroy()
+    for (const n of [...this.#puppets.keys()]) if (sideOf(n) === 1) this.#puppets.delete(n)
+    this.#taken.push({ guest: 'destroyed' })
+  }
+
   async setLimit(name: LimitName, pages: number): Promise<void> {
-    this.#world.setLimit(name, pages)
+    this.#domain(0).limits[name] = pages
     this.#taken.push({ limit: name, pages })
   }
 
@@ -72,8 +91,9 @@ export class Model implements Stage {
   }
 
   needsSettling(): boolean {
-    for (const { grantRefs, xen } of this.#world.machine.domains()) {
-      if (grantRefs.deferred.some(ref => !xen.grants.isInUse(ref))) return true
+    for (const { grantRefs, isDying, xen } of this.#world.machine.domains()) {
+      // The kernel of a zombie frees nothing any more.
+      if (!isDying && grantRefs.deferred.some(ref => !xen.grants.isInUse(ref))) return true
     }
     return false
   }
@@ -96,6 +116,10 @@ export class Model implements Stage {
 
   async close(): Promise<void> {
     this.#world.close()
+  }
+
+  #domain(side: Side): WorldDomain {
+    return this.#world.domain(DOMIDS[side])
   }
 }
 

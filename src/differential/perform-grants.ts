@@ -1,8 +1,9 @@
-import { UNMAP_NOTIFY_CLEAR_BYTE } from '../abi/gntalloc.ts'
-import type { CopyEndpoint } from '../abi/gntdev.ts'
+import { encodeAllocGref, GNTALLOC_ALLOC_GREF, UNMAP_NOTIFY_CLEAR_BYTE } from '../abi/gntalloc.ts'
+import { type CopyEndpoint, encodeMapGrantRef, GNTDEV_MAP_GRANT_REF } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { Gntalloc } from '../conformance/gntalloc.ts'
 import { Gntdev } from '../conformance/gntdev.ts'
+import { callPast } from './hurdles.ts'
 import { ARENA_PAGES } from './limits.ts'
 import { type DescriptorBook, type Play, resultText } from './play.ts'
 import type { CopySide, RefWord, Step, StepOf } from './sequence.ts'
@@ -26,19 +27,12 @@ export async function performOnGrants(
 async function performOnGntalloc(
   play: Play,
   step: Step,
-  { file }: DescriptorBook,
+  book: DescriptorBook,
   gntalloc: Gntalloc,
 ): Promise<string> {
   switch (step.do) {
-    case 'alloc': {
-      const { count, flags } = step
-      const domid = play.domid(step.to)
-      const { result, index, refs } = await gntalloc.alloc({ domid, flags, count })
-      if (result < 0) return refusalText(result, index)
-      file.allocations.push({ first: index / PAGE_SIZE, count })
-      play.made.set(step.id, { file, index, count, refs })
-      return `index ${index} refs ${play.refNames(refs)}`
-    }
+    case 'alloc':
+      return alloc(play, step, book, gntalloc)
     case 'dealloc':
       return giveBack(play, step, await gntalloc.dealloc(play.place(step.at), step.count))
     default:
@@ -46,15 +40,44 @@ async function performOnGntalloc(
   }
 }
 
+async function alloc(
+  play: Play,
+  step: StepOf<'alloc'>,
+  { file, process, fd }: DescriptorBook,
+  gntalloc: Gntalloc,
+): Promise<string> {
+  const { count, flags, hurdle } = step
+  const domid = play.domid(step.to, process)
+  if (hurdle) {
+    file.hasHiddenPages = true
+    const argument = encodeAllocGref({ domid, flags, count })
+    const actor = await play.actor(process)
+    return resultText(await callPast(hurdle, actor, fd, GNTALLOC_ALLOC_GREF, argument))
+  }
+  const { result, index, refs } = await gntalloc.alloc({ domid, flags, count })
+  if (result < 0) return refusalText(result, index)
+  file.allocations.push({ first: index / PAGE_SIZE, count })
+  const grantee = play.stage.domids.indexOf(domid)
+  play.made.set(step.id, { file, index, count, refs, grantee })
+  return `index ${index} refs ${play.refNames(refs, file.side)}`
+}
+
 async function performOnGntdev(
   play: Play,
   step: Step,
-  { file, process }: DescriptorBook,
+  { file, process, fd }: DescriptorBook,
   gntdev: Gntdev,
 ): Promise<string> {
   switch (step.do) {
     case 'map': {
-      const grants = step.grants.map(one => ({ domid: play.domid(one.domid), ref: play.ref(one) }))
+      const grants = step.grants.map(one => ({
+        domid: play.domid(one.domid, process),
+        ref: play.ref(one, process),
+      }))
+      if (step.hurdle) {
+        const [actor, argument] = [await play.actor(process), encodeMapGrantRef(grants)]
+        return resultText(await callPast(step.hurdle, actor, fd, GNTDEV_MAP_GRANT_REF, argument))
+      }
       const { result, index } = await gntdev.map(grants)
       if (result < 0) return refusalText(result, index)
       play.made.set(step.id, { file, index, count: grants.length })
@@ -83,11 +106,11 @@ function giveBack(play: Play, { at }: StepOf<'dealloc' | 'unmap'>, result: numbe
 async function arm(
   play: Play,
   step: StepOf<'arm'>,
-  { file }: DescriptorBook,
+  { file, process }: DescriptorBook,
   opened: Gntalloc | Gntdev,
 ): Promise<string> {
   const place = play.place(step.at)
-  const result = await opened.setNotify(place, step.action, play.port(step.port))
+  const result = await opened.setNotify(place, step.action, play.port(step.port, process))
   if (result === 0 && (step.action & UNMAP_NOTIFY_CLEAR_BYTE) !== 0) {
     file.armedPages.add(Math.floor(place / PAGE_SIZE))
   }
@@ -103,7 +126,11 @@ async function copy(
   const { arena } = await play.actor(process)
   const endpoint = (side: CopySide): CopyEndpoint =>
     isGrant(side)
-      ? { domid: play.domid(side.domid) & 0xffff, ref: play.ref(side), offset: side.offset }
+      ? {
+          domid: play.domid(side.domid, process) & 0xffff,
+          ref: play.ref(side, process),
+          offset: side.offset,
+        }
       : { address: arena + side.page * PAGE_SIZE + side.byte }
   const { result, statuses } = await gntdev.copy(
     step.parts.map(({ source, dest, length }) => ({

@@ -5,13 +5,16 @@ import { NOWHERE } from '../conformance/nonsense.ts'
 import { mmapRefusal } from '../kernel/mmap-refusal.ts'
 import type { Result } from '../platform.ts'
 import { exclusionOf } from './exclusions.ts'
+import { SETTLE_MS } from './limits.ts'
 import { performOnEvtchn } from './perform-evtchn.ts'
 import { performOnGrants } from './perform-grants.ts'
-import { type Actor, type DescriptorBook, type Play, resultText } from './play.ts'
-import type { Step, StepOf } from './sequence.ts'
+import { type Actor, type DescriptorBook, type FileBook, type Play, resultText } from './play.ts'
+import { type Step, type StepOf, sideOf } from './sequence.ts'
 
 /** What a step that names a descriptor shows when that is not open. */
 const NO_DESCRIPTOR = 'no descriptor'
+/** And one that names a process of a domain that was destroyed. */
+const NO_DOMAIN = 'no domain'
 
 /**
  * Plays one step and answers what was seen, in words that are equal wherever the same happened.
@@ -19,6 +22,7 @@ const NO_DESCRIPTOR = 'no descriptor'
  * event that must come is waited for.
  */
 export async function perform(play: Play, step: Step, expected?: string): Promise<string> {
+  if ('process' in step && play.isGone(step.process)) return NO_DOMAIN
   const exclusion = exclusionOf(play, step)
   if (exclusion) return `excluded: ${exclusion}`
   if ('fd' in step) {
@@ -43,6 +47,12 @@ export async function perform(play: Play, step: Step, expected?: string): Promis
     case 'kill':
       await play.kill(step.process)
       return 'killed'
+    case 'destroy':
+      await play.destroyOther()
+      return 'destroyed'
+    case 'settle':
+      await play.stage.settle(SETTLE_MS)
+      return 'settled'
   }
 }
 
@@ -85,9 +95,16 @@ async function open(play: Play, step: StepOf<'open'>): Promise<string> {
   const { process, device, access } = step
   const { puppet } = await play.actor(process)
   const fd = await puppet.open(device, { access, nonblock: true })
-  const file = { device, access, allocations: [], armedPages: new Set<number>() }
-  const book = { process, fd, file: { ...file, ports: new Set<number>() }, isOpen: true }
-  return adopt(play, step.id, book, fd)
+  const file: FileBook = {
+    device,
+    side: sideOf(process),
+    access,
+    allocations: [],
+    hasHiddenPages: false,
+    armedPages: new Set(),
+    ports: new Set(),
+  }
+  return adopt(play, step.id, { process, fd, file, isOpen: true }, fd)
 }
 
 function adopt(play: Play, id: number, { process, file }: DescriptorBook, fd: Result): string {

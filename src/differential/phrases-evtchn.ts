@@ -1,5 +1,5 @@
 import type { Phrase } from './phrases.ts'
-import type { DomidWord, Step } from './sequence.ts'
+import type { DomidWord, Side, Step } from './sequence.ts'
 import type { OpenDescriptor, Situation } from './situation.ts'
 
 const ALL = 4096
@@ -10,10 +10,15 @@ const connect: Phrase = now => {
   const near = now.descriptor('evtchn')
   const far = now.descriptor('evtchn')
   if (!near || !far) return []
-  const unbound = now.step({ do: 'bindUnbound', fd: near.id, to: now.domid() })
+  const unbound = now.step({
+    do: 'bindUnbound',
+    fd: near.id,
+    to: now.domid(near.process, far.file.side),
+  })
   if (dice.chance(10)) return [unbound]
   const port = { of: unbound.id }
-  const bind = now.step({ do: 'bindInterdomain', fd: far.id, to: now.domid(), port })
+  const to = now.domid(far.process, near.file.side)
+  const bind = now.step({ do: 'bindInterdomain', fd: far.id, to, port })
   if (dice.chance(20)) return [unbound, bind]
   return [
     unbound,
@@ -26,10 +31,12 @@ const connect: Phrase = now => {
 const bind: Phrase = now => {
   const fd = now.descriptor('evtchn')
   if (!fd) return []
-  const port = now.port()
+  const side = now.isPair ? now.dice.of<Side>(0, 1) : fd.file.side
+  const port = now.port(side)
   // Dom0's kernel has other ports than a guest's.
   const known = port === 'kernel' ? 'none' : port
-  return [now.step({ do: 'bindInterdomain', fd: fd.id, to: now.domid(), port: known })]
+  const to = now.domid(fd.process, side)
+  return [now.step({ do: 'bindInterdomain', fd: fd.id, to, port: known })]
 }
 
 /** Virqs whose state is the same in every domain: the timer's is taken, 24 and up are none. */
@@ -58,6 +65,27 @@ const notifyTwice: Phrase = now => {
   return [1, 2].map(() => now.step({ do: 'notify', fd: fd.id, port }))
 }
 
+/** About as many events as a ring has room for, or some more. */
+const flood: Phrase = now => {
+  const { dice } = now
+  const near = now.descriptor('evtchn')
+  const far = dice.pick(
+    now.descriptors('evtchn').filter(({ file }) => file.side === near?.file.side),
+  )
+  if (!near || !far) return []
+  const unbound = now.step({ do: 'bindUnbound', fd: near.id, to: 'self' })
+  const port = { of: unbound.id }
+  const bind = now.step({ do: 'bindInterdomain', fd: far.id, to: 'self', port })
+  const farPort = { of: bind.id }
+  const times = dice.of(3, 62, 63, 64, 65, 70)
+  return [
+    unbound,
+    bind,
+    now.step({ do: 'flood', fd: near.id, port, far: far.id, farPort, times }),
+    now.step({ do: dice.of('read', 'read', 'poll'), fd: far.id, length: dice.of(ALL, ALL, 3) }),
+  ]
+}
+
 const read: Phrase = now => {
   const fd = now.busyDescriptor('evtchn')
   if (!fd) return []
@@ -83,7 +111,7 @@ const reset: Phrase = now => {
 
 const restrict: Phrase = now => {
   const fd = now.descriptor('evtchn')
-  const to = now.dice.of<DomidWord>(5, 5, 0x7ff0, 'none')
+  const to = now.dice.of<DomidWord>(0x7000, 0x7000, 0x7ff0, 'none')
   return fd ? [now.step({ do: 'restrict', fd: fd.id, to })] : []
 }
 
@@ -93,6 +121,7 @@ export const evtchnPhrases: readonly (readonly [number, Phrase])[] = [
   [1, bindVirq],
   [10, onPort],
   [2, notifyTwice],
+  [1, flood],
   [7, read],
   [4, write],
   [4, poll],

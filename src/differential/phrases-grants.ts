@@ -4,7 +4,7 @@ import * as gntdev from '../abi/gntdev.ts'
 import { ioctlNumber } from '../abi/ioctl.ts'
 import { PROT_NONE, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import type { Phrase } from './phrases.ts'
-import type { CopyPart, CopySide, RefWord, Step } from './sequence.ts'
+import type { CopyPart, CopySide, Hurdle, RefWord, Step } from './sequence.ts'
 import type { OpenDescriptor, Situation } from './situation.ts'
 
 const COUNT_MAX = 4
@@ -37,7 +37,12 @@ const share: Phrase = now => {
   if (!fd) return []
   const count = dice.chance(4) ? dice.of(0, 1025, 5000) : 1 + dice.below(COUNT_MAX)
   const flags = dice.chance(80) ? 1 : dice.of(0, 2, 0xffff)
-  const alloc = now.step({ do: 'alloc', fd: fd.id, to: grantee(now), flags, count })
+  const to = now.grantee()
+  if (dice.chance(4)) {
+    const hurdle = dice.of<Hurdle>('readonly', 'cut')
+    return [now.step({ do: 'alloc', fd: fd.id, to, flags, count, hurdle })]
+  }
+  const alloc = now.step({ do: 'alloc', fd: fd.id, to, flags, count })
   if (dice.chance(30)) return [alloc]
   const pages = Math.min(Math.max(1, count), COUNT_MAX)
   return [alloc, mmapStep(now, fd, { of: alloc.id, page: 0, byte: 0 }, pages)]
@@ -49,7 +54,11 @@ const take: Phrase = now => {
   const fd = now.descriptor('gntdev')
   if (!fd || (now.made('refs').length === 0 && dice.chance(90))) return []
   const count = dice.chance(3) ? 0 : 1 + dice.below(dice.chance(70) ? 2 : COUNT_MAX)
-  const grants = Array.from({ length: count }, (_, i) => ref(now, i))
+  const grants = Array.from({ length: count }, (_, i) => ref(now, fd, i))
+  if (dice.chance(4)) {
+    const hurdle = dice.of<Hurdle>('readonly', 'cut')
+    return [now.step({ do: 'map', fd: fd.id, grants, hurdle })]
+  }
   const map = now.step({ do: 'map', fd: fd.id, grants })
   if (dice.chance(12)) return [map]
   return [map, mmapStep(now, fd, { of: map.id, page: 0, byte: 0 }, Math.max(1, count))]
@@ -96,7 +105,7 @@ const arm: Phrase = now => {
   const { place } = now.place(fd)
   const action = dice.chance(6) ? dice.of(4, 7, 0xffff_ffff) : dice.of(0, 1, 2, 2, 3, 3, 3)
   const at = { ...place, byte: now.byte() }
-  return [now.step({ do: 'arm', fd: fd.id, at, action, port: now.port() })]
+  return [now.step({ do: 'arm', fd: fd.id, at, action, port: now.port(fd.file.side) })]
 }
 
 const offset: Phrase = now => {
@@ -159,16 +168,13 @@ function mmapStep(
 }
 
 /** A ref of a recent ALLOC, by what names it to a mapper. */
-function ref(now: Situation, nth: number): RefWord {
+function ref(now: Situation, { process, file }: OpenDescriptor, nth: number): RefWord {
   const { dice } = now
-  const alloc = now.recentMade(now.made('refs'))
-  if (!alloc || dice.chance(4)) return { domid: now.domid(), nth: 0 }
+  const alloc = now.refsFor(file.side)
+  if (!alloc || dice.chance(4)) return { domid: now.domid(process), nth: 0 }
   const count = alloc.refs?.length ?? 1
-  return { domid: now.domid(), of: alloc.id, nth: (nth + dice.below(count)) % Math.max(1, count) }
-}
-
-function grantee(now: Situation): 'self' | 'none' | 'DOMID_SELF' {
-  return now.dice.chance(94) ? 'self' : now.dice.of('none', 'DOMID_SELF')
+  const domid = now.domid(process, alloc.file.side)
+  return { domid, of: alloc.id, nth: (nth + dice.below(count)) % Math.max(1, count) }
 }
 
 /**
@@ -187,14 +193,14 @@ function part(now: Situation, fd: OpenDescriptor): CopyPart {
   ] as const) ?? ['grant', 'local']
   const [source, dest] = kinds.map((kind, i) => {
     const at = (i === 0) === isUp ? 0 : 2048
-    return kind === 'grant' ? grantSide(now, at) : localSide(now, fd, at)
+    return kind === 'grant' ? grantSide(now, fd, at) : localSide(now, fd, at)
   }) as [CopySide, CopySide]
   return { source, dest, length }
 }
 
-function grantSide(now: Situation, offset: number): CopySide {
+function grantSide(now: Situation, fd: OpenDescriptor, offset: number): CopySide {
   const isBeyond = now.dice.chance(3)
-  return { ...ref(now, 0), offset: isBeyond ? 4090 : offset }
+  return { ...ref(now, fd, 0), offset: isBeyond ? 4090 : offset }
 }
 
 function localSide(now: Situation, { process }: OpenDescriptor, byte: number): CopySide {

@@ -1,10 +1,11 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { DEVICE_NAMES } from '../abi/devices.ts'
 import type { Access } from '../platform.ts'
+import { domainPhrases } from './phrases-domains.ts'
 import { drain, evtchnPhrases } from './phrases-evtchn.ts'
 import { grantPhrases } from './phrases-grants.ts'
 import { memoryPhrases } from './phrases-memory.ts'
-import type { Step } from './sequence.ts'
+import { OTHER_PROCESSES, type Step } from './sequence.ts'
 import type { Situation } from './situation.ts'
 
 /** A few steps that belong together; none when the situation does not allow them. */
@@ -38,7 +39,7 @@ const limit: Phrase = now => {
 }
 
 /** Known phrases with how often each is said. */
-export const PHRASES: readonly (readonly [number, Phrase])[] = [
+const PHRASES: readonly (readonly [number, Phrase])[] = [
   [6, open],
   [3, dup],
   [4, close],
@@ -49,11 +50,18 @@ export const PHRASES: readonly (readonly [number, Phrase])[] = [
   ...memoryPhrases,
 ]
 
+/** A phrase for the situation. */
+export function say(now: Situation): readonly Step[] {
+  const phrases = now.isPair ? [...PHRASES, ...domainPhrases] : PHRASES
+  return now.dice.weighted(phrases)?.(now) ?? []
+}
+
 /** What most sequences begin with: something of everything. */
 export const prologue: Phrase = now => {
   const steps: Step[] = []
   for (const device of DEVICE_NAMES) {
-    for (const process of [0, 1]) {
+    const others = now.isPair ? [OTHER_PROCESSES, OTHER_PROCESSES + 1] : []
+    for (const process of [0, 1, ...others]) {
       if (now.dice.chance(75)) steps.push(openStep(now, process, device))
     }
   }

@@ -7,9 +7,18 @@ import type { OpenedFacts } from '../conformance/opened.ts'
 import type { Puppet } from '../conformance/puppet.ts'
 import { ok } from '../conformance/verdict.ts'
 import type { Access, Address, LimitName } from '../platform.ts'
-import { ARENA_PAGES, MODULE_LIMITS } from './limits.ts'
+import { ALL_PAGES, MODULE_LIMITS } from './limits.ts'
 import { Names } from './names.ts'
-import type { DomidWord, Place, PortWord, RefWord, StepId } from './sequence.ts'
+import {
+  type DomidWord,
+  OTHER_PROCESSES,
+  type Place,
+  type PortWord,
+  type RefWord,
+  type Side,
+  type StepId,
+  sideOf,
+} from './sequence.ts'
 import type { Stage } from './stage.ts'
 
 /** An index that no descriptor has, and that no driver narrows to one that it has. */
@@ -19,9 +28,13 @@ const NO_SUCH_PORT = 0xffff_ffff
 /** An open file of the sequence: what several descriptors may name. */
 export interface FileBook {
   readonly device: DeviceName
+  /** The domain that it was opened in. */
+  readonly side: Side
   readonly access: Access
   /** Page indexes of each ALLOC that succeeded. */
   readonly allocations: { readonly first: number; readonly count: number }[]
+  /** An ALLOC whose answer could not be stored has left pages, nobody was told which. */
+  hasHiddenPages: boolean
   /** Page indexes for which a byte to clear was ever armed. */
   readonly armedPages: Set<number>
   /** What is bound to it. */
@@ -42,6 +55,8 @@ export interface Made {
   readonly index?: number
   readonly count?: number
   readonly refs?: readonly number[]
+  /** Whom they were granted to: -1 for neither domain. */
+  readonly grantee?: number
   readonly port?: number
 }
 
@@ -73,6 +88,7 @@ export class Play {
   readonly actors: Map<number, Actor> = new Map()
   readonly #limits = new Set<LimitName>()
   #lives = 0
+  #isOtherDestroyed = false
 
   constructor(stage: Stage) {
     this.stage = stage
@@ -83,8 +99,7 @@ export class Play {
     const known = this.actors.get(process)
     if (known) return known
     const puppet = await this.stage.puppet(process)
-    // One more, for what calls need beside the sequence.
-    const arena = await ok(puppet.alloc((ARENA_PAGES + 1) * PAGE_SIZE))
+    const arena = await ok(puppet.alloc(ALL_PAGES * PAGE_SIZE, this.stage.arenaAt))
     const pages = { devices: [], unprotected: new Set<number>(), holes: new Set<number>() }
     const actor: Actor = { puppet, arena, life: this.#lives++, ...pages }
     this.actors.set(process, actor)
@@ -99,7 +114,8 @@ export class Play {
 
   async facts(book: DescriptorBook): Promise<OpenedFacts> {
     const { puppet } = await this.actor(book.process)
-    const { domid, watchdogMs } = this.stage
+    const { watchdogMs } = this.stage
+    const domid = this.domid('self', book.process)
     const settle = (ms: number): Promise<void> => this.stage.settle(ms)
     return {
       puppet,
@@ -112,10 +128,24 @@ export class Play {
     }
   }
 
-  domid(word: DomidWord): number {
+  /** The domain that a process of a sequence names by a word. */
+  domid(word: DomidWord, process: number): number {
     if (typeof word === 'number') return word
-    const { domid } = this.stage
-    return { self: domid, DOMID_SELF, none: NO_SUCH_DOMAIN, wide: domid + 0x10000 }[word]
+    const { domids } = this.stage
+    const side = sideOf(process)
+    const self = domids[side] ?? NO_SUCH_DOMAIN
+    const other = domids[1 - side] ?? NO_SUCH_DOMAIN
+    return { self, DOMID_SELF, other, none: NO_SUCH_DOMAIN, wide: self + 0x10000 }[word]
+  }
+
+  /** Whether the word means the other domain, and that is no more. */
+  isDestroyed(word: DomidWord): boolean {
+    return word === 'other' && this.#isOtherDestroyed
+  }
+
+  /** Whether the process can make no call: its domain was destroyed. */
+  isGone(process: number): boolean {
+    return sideOf(process) === 1 && (this.#isOtherDestroyed || this.stage.domids[1] === undefined)
   }
 
   place({ of, page, byte }: Place): number {
@@ -123,14 +153,20 @@ export class Play {
     return (index ?? NO_SUCH_INDEX) + page * PAGE_SIZE + byte
   }
 
-  ref({ of, nth }: RefWord): number {
-    return (of === undefined ? undefined : this.made.get(of)?.refs?.[nth]) ?? NO_SUCH_REF
+  /** The ref that a process names: a number of one domain means nothing in the other. */
+  ref({ domid, of, nth }: RefWord, process: number): number {
+    const made = of === undefined ? undefined : this.made.get(of)
+    const isThere = made !== undefined && isOn(made.file.side, domid, process)
+    return (isThere ? made.refs?.[nth] : undefined) ?? NO_SUCH_REF
   }
 
-  port(word: PortWord): number {
+  /** The port that a process names, which is one of the domain that the word means to it. */
+  port(word: PortWord, process: number, domid: DomidWord = 'self'): number {
     if (word === 'kernel') return KERNEL_PORT
     if (word === 'none') return NO_SUCH_PORT
-    return this.made.get(word.of)?.port ?? NO_SUCH_PORT
+    const made = this.made.get(word.of)
+    const isThere = made !== undefined && isOn(made.file.side, domid, process)
+    return (isThere ? made.port : undefined) ?? NO_SUCH_PORT
   }
 
   /** The name of a descriptor's number: numbers are the process's own. */
@@ -138,16 +174,17 @@ export class Play {
     return this.names.name(`fd${this.actors.get(process)?.life}.`, fd)
   }
 
-  refNames(refs: readonly number[]): string {
-    return refs.map(ref => this.names.name('ref', ref)).join(',')
+  refNames(refs: readonly number[], side: Side): string {
+    return refs.map(ref => this.names.name(`ref${side}`, ref)).join(',')
   }
 
-  portName(port: number): string {
-    return this.names.name('port', port)
+  /** The name of a port that was bound just now. */
+  portName(port: number, side: Side): string {
+    return this.names.given(`port${side}`, port)
   }
 
-  portNames(ports: readonly number[]): string {
-    return ports.map(port => this.portName(port)).join(',')
+  portNames(ports: readonly number[], side: Side): string {
+    return ports.map(port => this.names.name(`port${side}`, port)).join(',')
   }
 
   async setLimit(name: LimitName, pages: number): Promise<void> {
@@ -157,10 +194,16 @@ export class Play {
 
   async kill(process: number): Promise<void> {
     await this.stage.kill(process)
-    this.actors.delete(process)
-    for (const book of this.descriptors.values()) {
-      if (book.process === process) book.isOpen = false
-    }
+    this.#forget(process)
+  }
+
+  async destroyOther(): Promise<void> {
+    if (this.isGone(OTHER_PROCESSES)) return
+    await this.stage.destroyOther()
+    this.#isOtherDestroyed = true
+    for (const process of [...this.actors.keys()]) if (sideOf(process) === 1) this.#forget(process)
+    // What dom0 itself had bound to a guest it gives back in its own time.
+    this.names.neverAgain('port0')
   }
 
   /**
@@ -176,6 +219,19 @@ export class Play {
     }
     await this.stage.reset()
   }
+
+  #forget(process: number): void {
+    this.actors.delete(process)
+    for (const book of this.descriptors.values()) {
+      if (book.process === process) book.isOpen = false
+    }
+  }
+}
+
+/** Whether a domain is the one that a process means by a word, were it ever so wide. */
+function isOn(side: Side, word: DomidWord, process: number): boolean {
+  const isOther = word === 'other' ? 1 : 0
+  return (sideOf(process) ^ isOther) === side
 }
 
 /** An errno's name for a refusal, the number for a success. */

@@ -23,6 +23,11 @@ export class Player {
     this.play = new Play(stage)
   }
 
+  /** Comes before the first step. */
+  async begin(): Promise<void> {
+    await this.#stage.begin()
+  }
+
   /** Plays a step; what the model saw, if it was there before us, says what to wait for. */
   async step(step: Step, expected?: Seen): Promise<Seen> {
     const text = await this.#attempt(() => perform(this.play, step, expected?.text))
@@ -61,7 +66,10 @@ export class Player {
   }
 }
 
-/** Plays a sequence; `score` is what the model saw. */
+/**
+ * Plays a sequence; `score` is what the model saw. It ends with the first difference: what the
+ * model would have waited for, or never touched, says nothing about what is there now.
+ */
 export async function playSequence(
   stage: Stage,
   sequence: Sequence,
@@ -69,7 +77,15 @@ export async function playSequence(
 ): Promise<Score> {
   const player = new Player(stage)
   const seen: Seen[] = []
-  for (const [i, step] of sequence.entries()) seen.push(await player.step(step, score?.[i]))
+  await player.begin()
+  for (const [i, step] of sequence.entries()) {
+    const one = await player.step(step, score?.[i])
+    seen.push(one)
+    if (score && score[i]?.text !== one.text) {
+      await player.end()
+      return seen
+    }
+  }
   seen.push(await player.end(score?.[sequence.length]))
   return seen
 }

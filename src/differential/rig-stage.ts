@@ -1,25 +1,34 @@
 import type { Puppet } from '../conformance/puppet.ts'
-import type { Rig } from '../conformance/rig.ts'
-import type { LimitName } from '../platform.ts'
+import type { Rig, RigDomain } from '../conformance/rig.ts'
+import type { Address, LimitName } from '../platform.ts'
 import type { Composed } from './generator.ts'
-import { SEQUENCES_PER_CLEAN } from './limits.ts'
+import { ARENA_AT, SEQUENCES_PER_CLEAN } from './limits.ts'
 import type { Performer } from './performer.ts'
 import { playSequence, type Score } from './player.ts'
-import type { Stage } from './stage.ts'
+import { sideOf } from './sequence.ts'
+import type { Domains, Stage } from './stage.ts'
 
 /** A rig of the conformance suite as a stage; its puppets live on from sequence to sequence. */
 export class RigStage implements Stage, Performer {
   readonly survivesFaults = false
+  readonly arenaAt: Address = ARENA_AT
   readonly #rig: Rig
+  readonly #domains: Domains
+  /** The other domain; it too lives on, unless a sequence destroyed it. */
+  #other: RigDomain | undefined
   readonly #puppets = new Map<number, Puppet>()
+  /** What the sequence calls the other domain, also after its end. */
+  #otherDomid: number | undefined
   #played = 0
 
-  constructor(rig: Rig) {
+  constructor(rig: Rig, domains: Domains = 1) {
     this.#rig = rig
+    this.#domains = domains
   }
 
-  get domid(): number {
-    return this.#rig.domid
+  get domids(): readonly [number, number?] {
+    const { domid } = this.#rig
+    return this.#otherDomid === undefined ? [domid] : [domid, this.#otherDomid]
   }
 
   get watchdogMs(): number {
@@ -36,8 +45,15 @@ export class RigStage implements Stage, Performer {
     return scores
   }
 
+  async begin(): Promise<void> {
+    if (this.#domains === 1) return
+    if (!this.#rig.otherDomain) throw new Error(`${this.#rig.name} has no second domain`)
+    this.#other ??= await this.#rig.otherDomain()
+    this.#otherDomid = this.#other.domid
+  }
+
   async puppet(process: number): Promise<Puppet> {
-    const puppet = this.#puppets.get(process) ?? (await this.#rig.disposable())
+    const puppet = this.#puppets.get(process) ?? (await this.#start(process))
     this.#puppets.set(process, puppet)
     return puppet
   }
@@ -46,6 +62,12 @@ export class RigStage implements Stage, Performer {
     const puppet = this.#puppets.get(process)
     this.#puppets.delete(process)
     await puppet?.kill()
+  }
+
+  async destroyOther(): Promise<void> {
+    await this.#other?.destroy()
+    this.#other = undefined
+    for (const n of [...this.#puppets.keys()]) if (sideOf(n) === 1) this.#puppets.delete(n)
   }
 
   setLimit(name: LimitName, pages: number): Promise<void> {
@@ -74,8 +96,15 @@ export class RigStage implements Stage, Performer {
     }
   }
 
+  async #start(process: number): Promise<Puppet> {
+    if (sideOf(process) === 0) return this.#rig.disposable()
+    if (!this.#other) throw new Error('the other domain is gone')
+    return this.#other.puppet()
+  }
+
   async #clean(): Promise<void> {
     this.#puppets.clear()
+    this.#other = undefined
     await this.#rig.clean()
   }
 }

@@ -7,12 +7,15 @@ import type { Performer } from './performer.ts'
 import type { Score } from './player.ts'
 import type { Sequence } from './sequence.ts'
 import { shrink } from './shrinker.ts'
+import type { Domains } from './stage.ts'
 
 export interface DifferentialOptions {
   readonly profile: ProfileName
   /** The seed of the first sequence; the n-th has the n-th after it. */
   readonly seed: number
   readonly count: number
+  /** How many domains the sequences have. Default 1. */
+  readonly domains?: Domains
   /** Told of each difference when it was made short. */
   readonly onDifference?: (difference: FoundDifference) => void
 }
@@ -43,9 +46,9 @@ export interface DifferentialReport {
 /** Lets sequences be played and compares each with the model. */
 export async function runDifferential(
   performer: Performer,
-  { profile, seed, count, onDifference }: DifferentialOptions,
+  { profile, seed, count, domains = 1, onDifference }: DifferentialOptions,
 ): Promise<DifferentialReport> {
-  const model = new Model(profile)
+  const model = new Model(profile, domains)
   const differences: FoundDifference[] = []
   const unsteady: number[] = []
   const digests: string[] = []

@@ -2,11 +2,13 @@
  * A script for testbed/player.c: what was done on the model, with the model's numbers (descriptors,
  * refs, ports, addresses) replaced by variables, since another kernel gives other numbers.
  */
-import { readU32, readU64 } from '../abi/bytes.ts'
+import { readU16, readU32, readU64 } from '../abi/bytes.ts'
 import {
   EVTCHN_BIND_INTERDOMAIN,
   EVTCHN_BIND_STATIC,
+  EVTCHN_BIND_UNBOUND_PORT,
   EVTCHN_NOTIFY,
+  EVTCHN_RESTRICT_DOMID,
   EVTCHN_UNBIND,
 } from '../abi/evtchn.ts'
 import { ALLOC_GREF_REFS, decodeAllocGrefReply, GNTALLOC_ALLOC_GREF } from '../abi/gntalloc.ts'
@@ -14,8 +16,9 @@ import * as gntdev from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { Reply, RequestOf } from '../conformance/puppet-protocol.ts'
 import type { Access, Address, LimitName } from '../platform.ts'
-import { ARENA_PAGES, EVENT_WITHIN_MS } from './limits.ts'
-import type { Taken } from './model.ts'
+import { ALL_PAGES, ARENA_PAGES, EVENT_WITHIN_MS } from './limits.ts'
+import { DOMIDS, type Taken } from './model.ts'
+import { sideOf } from './sequence.ts'
 
 /** Source: include/uapi/asm-generic/fcntl.h. */
 const O_NONBLOCK = 0o4000
@@ -35,6 +38,13 @@ const PORT_AT: ReadonlyMap<number, number> = new Map([
   [EVTCHN_BIND_INTERDOMAIN, 4],
   [gntdev.GNTDEV_SET_UNMAP_NOTIFY, 12],
 ])
+/** Where they have a domain, 16 bits wide: what is beside it they have room for. */
+const DOMID_AT: ReadonlyMap<number, number> = new Map([
+  [GNTALLOC_ALLOC_GREF, 0],
+  [EVTCHN_BIND_UNBOUND_PORT, 0],
+  [EVTCHN_BIND_INTERDOMAIN, 0],
+  [EVTCHN_RESTRICT_DOMID, 0],
+])
 /** Where they have an address. */
 const ADDRESS_AT: ReadonlyMap<number, number> = new Map([
   [gntdev.GNTDEV_GET_OFFSET_FOR_VADDR, 0],
@@ -43,8 +53,8 @@ const ADDRESS_AT: ReadonlyMap<number, number> = new Map([
 
 /** Lines of a script for what was done in one sequence. */
 export function scriptOf(taken: readonly Taken[]): string[] {
-  const script = new Script()
-  return taken.map(one => script.line(one))
+  const script = new Script(taken)
+  return taken.map((one, n) => script.line(one, n))
 }
 
 type TakenCall = Extract<Taken, { request: unknown }>
@@ -53,15 +63,22 @@ class Script {
   /** The variable of each number of the model, by what it numbers. */
   readonly #variables = new Map<string, string>()
   readonly #arenas = new Map<number, Address>()
+  readonly #taken: readonly Taken[]
 
-  line(taken: Taken): string {
+  constructor(taken: readonly Taken[]) {
+    this.#taken = taken
+  }
+
+  /** The n-th line. */
+  line(taken: Taken, n: number): string {
     if ('kill' in taken) return `${taken.kill} kill`
     if ('limit' in taken) return `0 limit ${MODULES[taken.limit]} ${taken.pages}`
     if ('settleMs' in taken) return `0 settle ${taken.settleMs}`
-    return [taken.process, ...this.#words(taken)].join(' ')
+    if ('guest' in taken) return taken.guest === 'begins' ? '0 guest' : '0 destroy'
+    return [taken.process, ...this.#words(taken, n)].join(' ')
   }
 
-  #words(taken: TakenCall): (string | number)[] {
+  #words(taken: TakenCall, n: number): (string | number)[] {
     const { process, request, reply } = taken
     const at = (address: Address): string => this.#address(process, address)
     switch (request.op) {
@@ -90,13 +107,13 @@ class Script {
       case 'peek':
         return ['peek', at(request.address), request.length]
       case 'poke':
-        return ['poke', at(request.address), ...this.#poked(process, request)]
+        return ['poke', at(request.address), ...this.#poked(process, request, n)]
       case 'read': {
         const waitMs = reply.result > 0 ? EVENT_WITHIN_MS : 0
         return ['read', this.#fd(process, request.fd), request.length, waitMs]
       }
       case 'write':
-        return ['write', this.#fd(process, request.fd), ...this.#ports(request.bytes)]
+        return ['write', this.#fd(process, request.fd), ...this.#ports(process, request.bytes)]
       case 'poll': {
         const waitMs = reply.readiness?.in ? EVENT_WITHIN_MS : 0
         return ['poll', this.#fd(process, request.fd), waitMs]
@@ -111,9 +128,9 @@ class Script {
   #ioctl(process: number, request: RequestOf<'ioctl'>, reply: Reply): (string | number)[] {
     const { number, bytes, address } = request
     const fd = this.#fd(process, request.fd)
-    if (address !== undefined) return ['pointer', fd, number, address]
+    if (address !== undefined) return ['pointer', fd, number, this.#address(process, address)]
     const fields = bytes ? this.#fields(process, number, bytes) : []
-    return ['ioctl', fd, number, ...fields, ...this.#kept(number, bytes, reply)]
+    return ['ioctl', fd, number, ...fields, ...this.#kept(process, number, bytes, reply)]
   }
 
   /** An argument in words of four bytes, or eight for an address. */
@@ -126,28 +143,59 @@ class Script {
         fields.push(`8:${this.#address(process, readU64(bytes, at))}`)
         at += 8
       } else if (left >= 4) {
-        const kind = fieldKind(number, at)
-        fields.push(`4:${this.#known(kind, readU32(bytes, at))}`)
+        fields.push(...this.#field(process, number, bytes, at))
         at += 4
       } else fields.push(`1:${bytes[at++]}`)
     }
     return fields
   }
 
-  /** What of the answer later calls name. */
-  #kept(number: number, bytes: Uint8Array | undefined, reply: Reply): string[] {
-    if (number === GNTALLOC_ALLOC_GREF && reply.result === 0 && bytes && reply.bytes) {
-      const { refs } = decodeAllocGrefReply(reply.bytes, readU32(bytes, 4))
-      return refs.map((ref, i) => `>${ALLOC_GREF_REFS + 4 * i}:4:${this.#variable('ref', ref)}`)
+  /** Four bytes of an argument, in one word or two. */
+  #field(process: number, number: number, bytes: Uint8Array, at: number): string[] {
+    const value = readU32(bytes, at)
+    // MAP_GRANT_REF: domid, ref, domid, ref … behind the fixed part.
+    const isElement = number === gntdev.GNTDEV_MAP_GRANT_REF && at >= gntdev.MAP_GRANT_REF_ELEMENTS
+    if (DOMID_AT.get(number) === at || (isElement && at % 8 === 0)) {
+      return [domidField(value & 0xffff), `2:${value >>> 16}`]
     }
-    // Only what binds answers more than 0.
-    return reply.result > 0 ? [this.#variable('port', reply.result)] : []
+    if (isElement) return [`4:${this.#known(of('ref', readU32(bytes, at - 4), process), value)}`]
+    if (PORT_AT.get(number) !== at) return [`4:${value}`]
+    const domid = number === EVTCHN_BIND_INTERDOMAIN ? readU32(bytes, 0) : undefined
+    return [`4:${this.#known(of('port', domid, process), value)}`]
   }
 
-  /** Bytes for memory: segments of a copy have addresses and refs in them. */
-  #poked(process: number, { address, bytes }: RequestOf<'poke'>): string[] {
+  /** What of the answer later calls name. */
+  #kept(process: number, number: number, bytes: Uint8Array | undefined, reply: Reply): string[] {
+    if (number === GNTALLOC_ALLOC_GREF && reply.result === 0 && bytes && reply.bytes) {
+      const { refs } = decodeAllocGrefReply(reply.bytes, readU32(bytes, 4))
+      return refs.map(
+        (ref, i) => `>${ALLOC_GREF_REFS + 4 * i}:4:${this.#variable(own('ref', process), ref)}`,
+      )
+    }
+    // Only what binds answers more than 0.
+    return reply.result > 0 ? [this.#variable(own('port', process), reply.result)] : []
+  }
+
+  /** Bytes for memory: the argument of a call that comes, segments of a copy, or anything. */
+  #poked(process: number, { address, bytes }: RequestOf<'poke'>, n: number): string[] {
     const scratch = (this.#arenas.get(process) ?? 0) + ARENA_PAGES * PAGE_SIZE
-    if (address !== scratch) return [...bytes].map(byte => `1:${byte}`)
+    if (address < scratch) return [...bytes].map(byte => `1:${byte}`)
+    const next = this.#nextCall(n)
+    if (next?.address === address) return this.#fields(process, next.number, bytes)
+    return this.#segments(process, bytes)
+  }
+
+  /** The next ioctl: what is put beside the arena is for it. */
+  #nextCall(n: number): RequestOf<'ioctl'> | undefined {
+    for (let i = n + 1; i < this.#taken.length; i++) {
+      const taken = this.#taken[i]
+      if (taken && 'request' in taken && taken.request.op === 'ioctl') return taken.request
+    }
+    return undefined
+  }
+
+  /** Segments of a copy have addresses, refs and domains in them. */
+  #segments(process: number, bytes: Uint8Array): string[] {
     const fields: string[] = []
     for (let at = 0; at < bytes.length; at += gntdev.COPY_SEGMENT_SIZE) {
       const { flags } = gntdev.decodeCopySegment(bytes.subarray(at))
@@ -163,21 +211,26 @@ class Script {
 
   #side(process: number, bytes: Uint8Array, at: number, isGrant: boolean): string[] {
     if (!isGrant) return [`8:${this.#address(process, readU64(bytes, at))}`]
-    return [`4:${this.#known('ref', readU32(bytes, at))}`, `4:${readU32(bytes, at + 4)}`]
+    const [ref, domid] = [readU32(bytes, at), readU16(bytes, at + 6)]
+    return [
+      `4:${this.#known(of('ref', domid, process), ref)}`,
+      `2:${readU16(bytes, at + 4)}`,
+      domidField(domid),
+    ]
   }
 
-  #ports(bytes: Uint8Array): string[] {
+  #ports(process: number, bytes: Uint8Array): string[] {
     const whole = bytes.length - (bytes.length % 4)
     const fields: string[] = []
     for (let at = 0; at < whole; at += 4) {
-      fields.push(`4:${this.#known('port', readU32(bytes, at))}`)
+      fields.push(`4:${this.#known(own('port', process), readU32(bytes, at))}`)
     }
     return [...fields, ...[...bytes.subarray(whole)].map(byte => `1:${byte}`)]
   }
 
   #address(process: number, address: Address): string {
     const offset = address - (this.#arenas.get(process) ?? 0)
-    const isInside = offset >= 0 && offset < (ARENA_PAGES + 1) * PAGE_SIZE
+    const isInside = offset >= 0 && offset < ALL_PAGES * PAGE_SIZE
     return isInside ? `@${offset}` : String(address)
   }
 
@@ -190,7 +243,7 @@ class Script {
   }
 
   /** The variable of a number that some call gave, else the number itself. */
-  #known(kind: string | undefined, number: number): string {
+  #known(kind: string, number: number): string {
     return this.#variables.get(`${kind} ${number}`) ?? String(number)
   }
 
@@ -202,9 +255,18 @@ class Script {
   }
 }
 
-function fieldKind(number: number, at: number): 'port' | 'ref' | undefined {
-  if (PORT_AT.get(number) === at) return 'port'
-  // MAP_GRANT_REF: domid, ref, domid, ref … behind the fixed part.
-  const isRef = number === gntdev.GNTDEV_MAP_GRANT_REF && at >= gntdev.MAP_GRANT_REF_ELEMENTS
-  return isRef && at % 8 === 4 ? 'ref' : undefined
+/** What a process's own domain numbers. */
+function own(kind: 'port' | 'ref', process: number): string {
+  return `${kind} of side ${sideOf(process)}`
+}
+
+/** What the domain that an argument names numbers; a process's own where there is no such. */
+function of(kind: 'port' | 'ref', domid: number | undefined, process: number): string {
+  const side = DOMIDS.indexOf((domid ?? -1) & 0xffff)
+  return side < 0 ? own(kind, process) : `${kind} of side ${side}`
+}
+
+/** The guest of the test bed has the number that it has. */
+function domidField(domid: number): string {
+  return `2:${domid === DOMIDS[1] ? '%' : domid}`
 }

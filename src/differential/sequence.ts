@@ -14,8 +14,27 @@ import type { Access, LimitName } from '../platform.ts'
 /** The number of a step: it keeps it while others are taken out. */
 export type StepId = number
 
-/** Whom a step names: our own domain, by its id or as DOMID_SELF; one that is not there. */
-export type DomidWord = 'self' | 'DOMID_SELF' | 'none' | 'wide' | number
+/**
+ * Whom a step names, seen from its process: its own domain, by its id or as DOMID_SELF; the other
+ * one; one that is not there.
+ */
+export type DomidWord = 'self' | 'DOMID_SELF' | 'other' | 'none' | 'wide' | number
+
+/** The two domains of a sequence; most sequences have only the first. */
+export type Side = 0 | 1
+
+/** Processes from this number on are the other domain's. */
+export const OTHER_PROCESSES = 4
+
+export function sideOf(process: number): Side {
+  return process < OTHER_PROCESSES ? 0 : 1
+}
+
+/**
+ * Memory for an argument that the driver cannot use as it wants: it can be read only, or ends
+ * behind the fixed part of the argument.
+ */
+export type Hurdle = 'readonly' | 'cut'
 
 /** A byte of a device file, counted from what step `of` was given; without it, where nothing is. */
 export interface Place {
@@ -24,14 +43,17 @@ export interface Place {
   readonly byte: number
 }
 
-/** A ref of step `of`; without it, one that is beyond any table. */
+/** A ref of step `of`; without it, or where `domid` is not its domain, one beyond any table. */
 export interface RefWord {
   readonly domid: DomidWord
   readonly of?: StepId
   readonly nth: number
 }
 
-/** The port that step `of` bound; without it, one that the kernel itself has, or none has. */
+/**
+ * The port that step `of` bound, in the domain that it bound it in; else one that the kernel itself
+ * has, or none has.
+ */
 export type PortWord = { readonly of: StepId } | 'kernel' | 'none'
 
 /** A byte of a process's arena. */
@@ -59,10 +81,10 @@ type Action =
   /** An unknown number, or a known one with a pointer to nowhere. */
   | ({ do: 'ioctl'; number: number } & OnDescriptor)
   // gntalloc
-  | ({ do: 'alloc'; to: DomidWord; flags: number; count: number } & OnDescriptor)
+  | ({ do: 'alloc'; to: DomidWord; flags: number; count: number; hurdle?: Hurdle } & OnDescriptor)
   | ({ do: 'dealloc'; at: Place; count: number } & OnDescriptor)
   // gntdev
-  | ({ do: 'map'; grants: readonly RefWord[] } & OnDescriptor)
+  | ({ do: 'map'; grants: readonly RefWord[]; hurdle?: Hurdle } & OnDescriptor)
   | ({ do: 'unmap'; at: Place; count: number } & OnDescriptor)
   | ({ do: 'offset'; spot: Spot } & OnDescriptor)
   | ({ do: 'copy'; parts: readonly CopyPart[] } & OnDescriptor)
@@ -86,12 +108,18 @@ type Action =
   | ({ do: 'bindInterdomain'; to: DomidWord; port: PortWord } & OnDescriptor)
   | ({ do: 'bindVirq'; virq: number } & OnDescriptor)
   | ({ do: 'bindStatic' | 'unbind' | 'notify'; port: PortWord } & OnDescriptor)
+  /** Sends on `port`, and writes what came back to `far`, over and over: nobody reads. */
+  | ({ do: 'flood'; port: PortWord; far: StepId; farPort: PortWord; times: number } & OnDescriptor)
   | ({ do: 'restrict'; to: DomidWord } & OnDescriptor)
   | ({ do: 'read'; length: number } & OnDescriptor)
   | ({ do: 'write'; ports: readonly PortWord[]; more: number } & OnDescriptor)
   // machine
   | { do: 'limit'; name: LimitName; pages: number }
   | { do: 'kill'; process: number }
+  /** The other domain, as `xl destroy`. */
+  | { do: 'destroy' }
+  /** Lets the kernel's timer come. */
+  | { do: 'settle' }
 
 export type Step = { readonly id: StepId } & Readonly<Action>
 export type StepKind = Step['do']

@@ -53,14 +53,20 @@ function plainVariants(step: Step): Step[] {
     value: 1,
     length: 1,
     more: 0,
+    times: 1,
     access: 'readwrite',
     shared: true,
     process: 0,
   }
   for (const [name, value] of Object.entries(step)) {
     if (name in plain && value !== plain[name]) variants.push({ ...step, [name]: plain[name] })
+    if (name === 'hurdle') variants.push(without(step, name))
     if (!Array.isArray(value) || value.length < 2) continue
     for (let i = 0; i < value.length; i++) variants.push({ ...step, [name]: value.toSpliced(i, 1) })
   }
   return variants
+}
+
+function without(step: Step, name: string): Step {
+  return Object.fromEntries(Object.entries(step).filter(([key]) => key !== name)) as unknown as Step
 }

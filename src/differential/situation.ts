@@ -2,10 +2,22 @@ import type { DeviceName } from '../abi/devices.ts'
 import type { Dice } from './dice.ts'
 import { ARENA_PAGES } from './limits.ts'
 import type { DescriptorBook, FileBook, Made, Play } from './play.ts'
-import type { DomidWord, Place, PortWord, Spot, Step, StepId } from './sequence.ts'
+import {
+  type DomidWord,
+  OTHER_PROCESSES,
+  type Place,
+  type PortWord,
+  type Side,
+  type Spot,
+  type Step,
+  type StepId,
+  sideOf,
+} from './sequence.ts'
 
-/** Processes that a sequence may have. */
+/** Processes that a sequence may have in a domain. */
 const PROCESSES = 3
+/** A domain that no machine has. */
+const NOBODY = 0x7000
 
 export interface OpenDescriptor extends DescriptorBook {
   readonly id: StepId
@@ -16,7 +28,7 @@ export interface MadeStep extends Made {
 }
 
 /** A step that is yet without its number. */
-type Draft<S = Step> = S extends { id: StepId } ? Omit<S, 'id'> : never
+export type Draft<S = Step> = S extends { id: StepId } ? Omit<S, 'id'> : never
 
 /** What a generator sees of the play so far, and how it picks what the next step names. */
 export class Situation {
@@ -59,13 +71,42 @@ export class Situation {
       .map(([id, made]) => ({ id, ...made }))
   }
 
-  process(): number {
-    return this.dice.below(this.dice.chance(70) ? 2 : PROCESSES)
+  /** Whether there are two domains, as yet. */
+  get isPair(): boolean {
+    return !this.#play.isGone(OTHER_PROCESSES)
   }
 
-  /** Whom to name: mostly ourselves. */
-  domid(): DomidWord {
-    return this.dice.chance(88) ? 'self' : this.dice.of<DomidWord>('DOMID_SELF', 'none', 'wide', 5)
+  process(): number {
+    const { dice } = this
+    const first = this.isPair && dice.chance(45) ? OTHER_PROCESSES : 0
+    return first + dice.below(dice.chance(70) ? 2 : PROCESSES)
+  }
+
+  /** How a process names a domain of the sequence. */
+  wordFor(process: number, side: Side): 'self' | 'other' {
+    return sideOf(process) === side ? 'self' : 'other'
+  }
+
+  /** Whom a process names: mostly the domain that is meant. */
+  domid(process: number, side: Side = sideOf(process)): DomidWord {
+    const { dice } = this
+    if (dice.chance(88)) return this.wordFor(process, side)
+    if (this.isPair && dice.chance(50)) return dice.of('self', 'other')
+    return dice.of<DomidWord>('DOMID_SELF', 'none', 'wide', NOBODY)
+  }
+
+  /** Whom to grant something to. */
+  grantee(): DomidWord {
+    const { dice } = this
+    if (!dice.chance(94)) return dice.of('none', 'DOMID_SELF')
+    return this.isPair && dice.chance(65) ? 'other' : 'self'
+  }
+
+  /** Refs for somebody in a domain; mostly they were meant for it. */
+  refsFor(side: Side): MadeStep | undefined {
+    const all = this.made('refs')
+    const meant = all.filter(({ grantee }) => grantee === side)
+    return this.recentMade(meant.length > 0 && this.dice.chance(90) ? meant : all)
   }
 
   /** A step that allocated or mapped, mostly one that still has all that it was given. */
@@ -86,10 +127,12 @@ export class Situation {
     return { place: { of: made.id, page, byte: 0 }, made }
   }
 
-  /** Any port, mostly one that is bound. */
-  port(): PortWord {
+  /** Any port, mostly one of a domain that is bound. */
+  port(side: Side): PortWord {
     const { dice } = this
-    const all = this.made('port')
+    const everywhere = this.made('port')
+    const here = everywhere.filter(({ file }) => file.side === side)
+    const all = here.length > 0 && dice.chance(95) ? here : everywhere
     const bound = all.filter(
       ({ port, file }) => port !== undefined && file.ports.has(port) && this.#isOpen(file),
     )
@@ -103,7 +146,7 @@ export class Situation {
     const all = this.made('port').filter(made => made.file === file)
     const bound = all.filter(({ port }) => port !== undefined && file.ports.has(port))
     const port = this.dice.recent(this.dice.chance(92) ? bound : all)
-    return port ? { of: port.id } : this.port()
+    return port ? { of: port.id } : this.port(file.side)
   }
 
   /** A place for a mapping: mostly one where no device is mapped. */

@@ -1,5 +1,6 @@
 import { Puppet } from '../conformance/puppet.ts'
 import type { Fault, Reply, Request } from '../conformance/puppet-protocol.ts'
+import { sideOf } from './sequence.ts'
 import type { Stage } from './stage.ts'
 
 /** Source: include/uapi/asm-generic/poll.h. */
@@ -14,15 +15,19 @@ const FAULTS: Readonly<Record<number, Fault>> = { [-11]: 'SIGSEGV', [-7]: 'SIGBU
  * it answered there. Right up to the first difference; what comes then has no meaning.
  */
 export class TapeStage implements Stage {
-  readonly domid: number
+  readonly domids: readonly [number, number?]
   readonly watchdogMs = 0
   readonly survivesFaults = true
   readonly #lines: Iterator<string>
   readonly #puppets = new Map<number, TapePuppet>()
 
-  constructor(domid: number, lines: Iterable<string>) {
-    this.domid = domid
+  constructor(domids: readonly [number, number?], lines: Iterable<string>) {
+    this.domids = domids
     this.#lines = lines[Symbol.iterator]()
+  }
+
+  async begin(): Promise<void> {
+    if (this.domids.length === 2) this.#next()
   }
 
   async puppet(n: number): Promise<Puppet> {
@@ -33,6 +38,11 @@ export class TapeStage implements Stage {
 
   async kill(n: number): Promise<void> {
     this.#puppets.delete(n)
+    this.#next()
+  }
+
+  async destroyOther(): Promise<void> {
+    for (const n of [...this.#puppets.keys()]) if (sideOf(n) === 1) this.#puppets.delete(n)
     this.#next()
   }
 

@@ -9,22 +9,26 @@ import type { Composed } from './generator.ts'
 import type { Performer } from './performer.ts'
 import { playSequence, type Score } from './player.ts'
 import { scriptOf } from './script.ts'
+import type { Domains } from './stage.ts'
 import { TapeStage } from './tape-stage.ts'
 
-/** The domain of the model and of the player. */
+/** The domains of the model, which stand for those of the player. */
 const DOM0 = 0
+const GUEST = 1
 const LOOK_EVERY_MS = 50
 /** Of the machine; it ends by itself when this is over. */
 const TIMEOUT_SECONDS = 900
 
 /** In dom0: plays each script that appears in its folder, until one is empty. */
 const SERVE = [
+  // The guest that the machine starts with, if there is one.
+  'echo 1 >/tmp/guest',
   'n=0',
   'while :; do',
   '  until [ -e /host/script.$n ]; do sleep 0.05; done',
   '  [ -s /host/script.$n ] || exit 0',
   // Each line would be a round trip to the folder of the host.
-  '  /payload/player </host/script.$n >/tmp/tape || exit',
+  '  /payload/player /tmp/guest </host/script.$n >/tmp/tape || exit',
   '  cp /tmp/tape /host/playing && mv /host/playing /host/tape.$n',
   '  n=$((n + 1))',
   'done',
@@ -33,6 +37,7 @@ const SERVE = [
 export interface XenPerformerOptions {
   /** Debian package of the kernel. */
   readonly kernel?: string
+  readonly domains?: Domains
   readonly onStep?: (text: string) => void
   readonly signal?: AbortSignal
 }
@@ -50,9 +55,11 @@ export class XenPerformer implements Performer {
 
   private constructor(folder: string, options: XenPerformerOptions) {
     this.#folder = folder
+    const { domains = 1, ...rest } = options
     this.#machine = runWithPackage({
-      ...options,
+      ...rest,
       dom0: SERVE,
+      guests: domains - 1,
       out: folder,
       timeoutSeconds: TIMEOUT_SECONDS,
     })
@@ -113,7 +120,11 @@ export async function scoresOf(composed: readonly Composed[], tape: string): Pro
   const scores: Score[] = []
   let from = 0
   for (const { sequence, score, taken } of composed) {
-    const stage = new TapeStage(DOM0, lines.slice(from, from + taken.length))
+    const isPair = taken.some(one => 'guest' in one)
+    const stage = new TapeStage(
+      isPair ? [DOM0, GUEST] : [DOM0],
+      lines.slice(from, from + taken.length),
+    )
     scores.push(await playSequence(stage, sequence, score))
     from += taken.length
   }

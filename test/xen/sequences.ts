@@ -8,13 +8,17 @@ import { scoresOf, scriptFor } from '../../src/differential/xen-performer.ts'
 import type { ProfileName } from '../../src/kernel/profiles.ts'
 
 const COUNT = 200
+/** More of them, with processes of dom0 and of its first guest. */
+const PAIR_COUNT = 50
+const GUEST = 1
 const SEED_END = 2 ** 31
 const SCRIPT = 'sequences.script'
 export const TAPE = 'sequences.tape'
 
 /** What makes dom0 play the script of {@link Sequences.writeTo} and write the tape. */
 export const PLAY_COMMAND: string = [
-  `/payload/player </payload/${SCRIPT} >/tmp/${TAPE}`,
+  `echo ${GUEST} >/tmp/guest`,
+  `/payload/player /tmp/guest </payload/${SCRIPT} >/tmp/${TAPE}`,
   // Each line would be a round trip to the folder of the host.
   `cp /tmp/${TAPE} /host/${TAPE}`,
 ].join('; ')
@@ -34,10 +38,16 @@ export class Sequences {
   static async compose(profile: ProfileName): Promise<Sequences> {
     const { INTERDOM_SEED } = process.env
     const seed = INTERDOM_SEED ? Number(INTERDOM_SEED) : randomInt(SEED_END)
-    const model = new Model(profile)
     const composed: Composed[] = []
-    for (let n = 0; n < COUNT; n++) composed.push(await compose(model, seed + n))
-    await model.close()
+    const add = async (model: Model, count: number): Promise<void> => {
+      for (let n = 0; n < count; n++) {
+        // Whoever comes next wants the guest too.
+        composed.push(await compose(model, seed + n, { destroys: false }))
+      }
+      await model.close()
+    }
+    await add(new Model(profile), COUNT)
+    await add(new Model(profile, 2), PAIR_COUNT)
     return new Sequences(seed, composed)
   }
 
@@ -58,8 +68,12 @@ export class Sequences {
     const differing = this.#composed.flatMap(({ sequence, score }, n) => {
       const seen = scores[n] ?? []
       const difference = firstDifference(sequence, score, seen)
-      return difference ? [[`seed ${this.#seed + n}`, ...transcript(sequence, score, seen)]] : []
+      const isPair = n >= COUNT
+      const again = isPair
+        ? `--domains 2 --seed ${this.#seed + n - COUNT}`
+        : `--seed ${this.#seed + n}`
+      return difference ? [[again, ...transcript(sequence, score, seen)]] : []
     })
-    return { seed: this.#seed, count: COUNT, differing }
+    return { seed: this.#seed, count: this.#composed.length, differing }
   }
 }
