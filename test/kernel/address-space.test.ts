@@ -11,7 +11,7 @@ const BASE = 0x10_0000
 class Counted implements PageBacking {
   readonly device = 'gntdev'
   readonly isWritable = true
-  readonly isInherited = false
+  readonly isInherited = true
   readonly isEnteredByXen = false
   readonly revoked = new Set<number>()
   pieces = 1
@@ -42,17 +42,19 @@ interface Cell {
   mapping: Counted
   page: number
   prot: number
+  isInherited: boolean
 }
 
 const place = fc.record({
   first: fc.integer({ min: 0, max: PAGES - 1 }),
   count: fc.integer({ min: 1, max: 12 }),
 })
-const step = fc.oneof(
-  fc.record({ kind: fc.constant('map'), place, prot: fc.constantFrom(0, 1, 3) }),
-  fc.record({ kind: fc.constant('unmap'), place, prot: fc.constant(0) }),
-  fc.record({ kind: fc.constant('protect'), place, prot: fc.constantFrom(0, 1, 3) }),
-)
+const step = fc.record({
+  kind: fc.constantFrom('map', 'map', 'unmap', 'protect', 'move', 'forget', 'fork'),
+  place,
+  prot: fc.constantFrom(0, 1, 3),
+  to: fc.integer({ min: 0, max: PAGES - 1 }),
+})
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
 
 class Pair {
@@ -60,10 +62,13 @@ class Pair {
   readonly cells: (Cell | undefined)[] = Array.from({ length: PAGES + 12 }, () => undefined)
   readonly expected = new Map<Counted, Set<number>>()
 
-  run({ kind, place: { first, count }, prot }: Step): void {
+  run({ kind, place: { first, count }, prot, to }: Step): void {
     const start = BASE + first * PAGE_SIZE
     const end = start + count * PAGE_SIZE
     if (kind === 'protect') this.protect(start, end, first, count, prot)
+    else if (kind === 'move') this.move(start, first, count, to)
+    else if (kind === 'forget') this.forget(start, end, first, count)
+    else if (kind === 'fork') this.fork()
     else {
       this.space.unmap(start, end)
       for (let i = first; i < first + count; i++) this.clear(i)
@@ -72,12 +77,52 @@ class Pair {
     this.check()
   }
 
+  /** Moves as many pages as lie in one VMA, when nothing lies where they go. */
+  move(start: number, first: number, most: number, to: number): void {
+    const vma = this.space.at(start)
+    const count = vma ? Math.min(most, (vma.end - start) / PAGE_SIZE) : 0
+    const isFree = this.cells.slice(to, to + count).every(cell => cell === undefined)
+    if (count === 0 || !isFree) return
+    const end = start + count * PAGE_SIZE
+    this.space.move(start, end, BASE + to * PAGE_SIZE, count * PAGE_SIZE)
+    for (let i = 0; i < count; i++) {
+      const cell = this.cells[first + i]
+      this.clear(first + i)
+      this.cells[to + i] = cell
+    }
+  }
+
+  /** No child is to have these pages. */
+  forget(start: number, end: number, first: number, count: number): void {
+    const cells = this.cells.slice(first, first + count)
+    const advised = this.space.advise(start, end, piece => {
+      piece.isInherited = false
+      return 0
+    })
+    expect(advised).toBe(cells.includes(undefined) ? -12 : 0)
+    for (const cell of cells) if (cell) cell.isInherited = false
+  }
+
+  /** A child has the same, but for what was forgotten; its end is heard of as any unmapping. */
+  fork(): void {
+    const child = new AddressSpace(() => {}, { mappings: 0 })
+    this.space.copyTo(child)
+    for (const [i, cell] of this.cells.entries()) {
+      const vma = child.at(BASE + i * PAGE_SIZE)
+      expect(vma?.backing).toBe(cell?.isInherited ? cell.mapping : undefined)
+      if (cell?.isInherited) this.expected.get(cell.mapping)?.add(cell.page)
+    }
+    child.clear()
+  }
+
   map(start: number, end: number, first: number, count: number, prot: number): void {
     const mapping = new Counted()
     this.expected.set(mapping, new Set())
     const fields = { start, end, prot, shared: true, mayWrite: true, firstPage: 0 }
     this.space.insert(new Vma({ ...fields, file: undefined, backing: mapping }))
-    for (let i = 0; i < count; i++) this.cells[first + i] = { mapping, page: i, prot }
+    for (let i = 0; i < count; i++) {
+      this.cells[first + i] = { mapping, page: i, prot, isInherited: true }
+    }
   }
 
   protect(start: number, end: number, first: number, count: number, prot: number): void {
@@ -101,7 +146,9 @@ class Pair {
     for (const [i, cell] of this.cells.entries()) {
       const address = BASE + i * PAGE_SIZE
       const vma = this.space.at(address + 5)
-      const seen = vma && { mapping: vma.backing, page: vma.pageAt(address), prot: vma.prot }
+      const { isInherited, prot } = vma ?? {}
+      const page = vma?.pageAt(address)
+      const seen = vma && { mapping: vma.backing, page, prot, isInherited }
       expect(seen).toEqual(cell)
       const next = this.cells.findIndex((other, j) => j >= i && other !== undefined)
       expect(this.space.find(address)?.backing).toBe(this.cells[next]?.mapping)
