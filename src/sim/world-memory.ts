@@ -73,15 +73,18 @@ export class WorldMemory implements Memory {
     const mayMove = (flags & MREMAP_MAYMOVE) !== 0
     if (isFixed && (!mayMove || to === undefined || !isPlace(to, newLength))) return -ERRNO.EINVAL
     const grows = pagesOf(newLength) > pagesOf(oldLength)
+    const before = this.#lowest
     const target = isFixed ? to : grows && mayMove ? this.#place(newLength) : undefined
     const result = this.#process.mremap(address, oldLength, newLength, target)
     const end = address + pagesOf(oldLength) * PAGE_SIZE
     const size = pagesOf(newLength) * PAGE_SIZE
-    if (target === undefined) {
-      if (result >= 0) this.#regions.remove(address + size, end)
-    } else if (result >= 0) this.#regions.move(address, end, target, target + size)
-    // What lay there may be gone, as where the driver refuses an mmap.
-    else if (!this.#process.vma(target)) this.#regions.remove(target, target + size)
+    if (result < 0) {
+      this.#lowest = before
+      // What lay there may be gone, as where the driver refuses an mmap.
+      const isGone = target !== undefined && !this.#process.vma(target)
+      if (isGone) this.#regions.remove(target, target + size)
+    } else if (target !== undefined) this.#regions.move(address, end, target, target + size)
+    else if (address + size < end) this.#regions.remove(address + size, end)
     return result
   }
 
@@ -93,7 +96,8 @@ export class WorldMemory implements Memory {
     if (advice !== MADV_DONTNEED) return result
     const end = address + pagesOf(length) * PAGE_SIZE
     this.#regions.refresh(address, end)
-    this.#regions.clear(address, end)
+    // Behind a hole the kernel goes on, after a refusal it does not.
+    if (result === 0 || result === -ERRNO.ENOMEM) this.#regions.clear(address, end)
     return result
   }
 

@@ -94,6 +94,16 @@ test('bytes move with their pages, and views from before read zeroes', async () 
   expect(memory.munmap(to, PAGE_SIZE)).toBe(0)
 })
 
+test('a remap that changes nothing or is refused leaves everything as it was', () => {
+  const { memory } = parent
+  const start = memory.alloc(3 * PAGE_SIZE)
+  memory.view(start, 3 * PAGE_SIZE).fill(6)
+  expect(memory.remap(start + PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, MOVED)).toBe(start + PAGE_SIZE)
+  expect(memory.remap(start, 4 * PAGE_SIZE, 5 * PAGE_SIZE, MOVED)).toBeLessThan(0)
+  expect(memory.view(start, 3 * PAGE_SIZE)[2 * PAGE_SIZE]).toBe(6)
+  expect(memory.alloc(PAGE_SIZE)).toBe(start - PAGE_SIZE)
+})
+
 test('plain memory is lengthened, shortened and emptied', () => {
   const { memory } = parent
   const start = memory.alloc(2 * PAGE_SIZE)
@@ -105,6 +115,7 @@ test('plain memory is lengthened, shortened and emptied', () => {
   expect(memory.remap(longer, 3 * PAGE_SIZE, PAGE_SIZE, MOVED)).toBe(longer)
   expect([bytes[0], bytes[PAGE_SIZE]]).toEqual([4, 0])
   expect(() => memory.view(longer, PAGE_SIZE + 1)).toThrow(RangeError)
+  expect(memory.remap(longer, 10, 20, MOVED)).toBe(longer)
   expect(memory.advise(longer, PAGE_SIZE, MADV_DONTNEED)).toBe(0)
   expect(bytes[0]).toBe(0)
   bytes[0] = 5
