@@ -244,8 +244,8 @@ export const gntdev = [
     file: map,
     edits: [
       [
-        'const domid = (this.#elements[2 * page] ?? 0) & DOMID_MASK\n    const ref',
-        'const domid = this.#elements[2 * page] ?? 0\n    const ref',
+        'const domid = (this.#elements[2 * page] ?? 0) & DOMID_MASK\n    return',
+        'const domid = this.#elements[2 * page] ?? 0\n    return',
       ],
     ],
   },
@@ -253,20 +253,13 @@ export const gntdev = [
     name: 'gntdev-one-handle-on-pv',
     bug: 'a PV kernel does not map the page for itself',
     file: map,
-    edits: [
-      ['if (this.#isPv) {\n      const kernel', 'if (this.#isPv && ref < 0) {\n      const kernel'],
-    ],
+    edits: [['this.#times = this.#isPv ? 2 : 1', 'this.#times = 1']],
   },
   {
     name: 'gntdev-kernel-handle-leak',
     bug: "the kernel's own mapping of a page stays",
-    file: map,
-    edits: [
-      [
-        'if (this.#isPv) unmapGrant(hypervisor, xen, pages',
-        'if (!this.#isPv) unmapGrant(hypervisor, xen, pages',
-      ],
-    ],
+    file: 'src/hypervisor/grant-mapping.ts',
+    edits: [['unpin(xen, mapper, handle, times)\n', 'unpin(xen, mapper, handle, 1)\n']],
   },
   {
     name: 'gntdev-foreign-page-copied',

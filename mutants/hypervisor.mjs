@@ -47,7 +47,7 @@ export const hypervisor = [
     name: 'grant-one-pin-more',
     bug: 'one more mapping of a grant is admitted',
     file: table,
-    edits: [['if (count >= PIN_LIMIT) return false', 'if (count > PIN_LIMIT) return false']],
+    edits: [['PIN_LIMIT - times) return false', 'PIN_LIMIT - times + 1) return false']],
     survives:
       'PV takes two pins for a page, so that the odd one is never asked for; a mapping of an HVM domain to another would show it',
   },
@@ -55,7 +55,7 @@ export const hypervisor = [
     name: 'grant-no-pin-limit',
     bug: 'the counter of pins wraps around',
     file: table,
-    edits: [['if (count >= PIN_LIMIT) return false', '']],
+    edits: [['if (count > PIN_LIMIT - times) return false', '']],
   },
   {
     name: 'grant-ended-stays-open',
@@ -127,7 +127,7 @@ export const hypervisor = [
     name: 'unmap-keeps-its-pin',
     bug: 'an unmapped grant stays pinned',
     file: mapping,
-    edits: [['granter.grants.unpin(ref, writable)', '']],
+    edits: [['granter.grants.unpin(ref, writable, times)', '']],
   },
   {
     name: 'maptrack-writable-is-read',

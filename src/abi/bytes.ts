@@ -27,6 +27,26 @@ export function writeU32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 3] = value >>> 24
 }
 
+/** From so many words on it is cheaper to have the bytes as words than to take them together. */
+const WORDS_AT_ONCE_MIN = 32
+
+/** `count` words from `at` on, by copy. */
+export function readU32s(bytes: Uint8Array, at: number, count: number): Uint32Array {
+  const words = new Uint32Array(count)
+  if (count >= WORDS_AT_ONCE_MIN) {
+    new Uint8Array(words.buffer).set(bytes.subarray(at, at + 4 * count))
+  } else for (let i = 0; i < count; i++) words[i] = readU32(bytes, at + 4 * i)
+  return words
+}
+
+/** Words as bytes. */
+export function bytesOfU32s(words: readonly number[]): Uint8Array {
+  if (words.length >= WORDS_AT_ONCE_MIN) return new Uint8Array(new Uint32Array(words).buffer)
+  const bytes = new Uint8Array(4 * words.length)
+  for (let i = 0; i < words.length; i++) writeU32(bytes, 4 * i, words[i] as number)
+  return bytes
+}
+
 /**
  * A u64 as a number: exact below 2^53. Above, the low 12 bits are dropped, so that the page index
  * in it stays exact and is never rounded up into a neighbour.

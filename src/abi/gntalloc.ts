@@ -1,4 +1,13 @@
-import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './bytes.ts'
+import {
+  bytesOfU32s,
+  readU16,
+  readU32,
+  readU32s,
+  readU64,
+  writeU16,
+  writeU32,
+  writeU64,
+} from './bytes.ts'
 import { ioctlNumber } from './ioctl.ts'
 
 /**
@@ -69,16 +78,15 @@ export function decodeAllocGrefReply(
   bytes: Uint8Array,
   count: number,
 ): { index: number; refs: number[] } {
+  const words = readU32s(bytes, ALLOC_GREF_REFS, count)
   const refs = new Array<number>(count)
-  for (let i = 0; i < count; i++) refs[i] = readU32(bytes, ALLOC_GREF_REFS + 4 * i)
+  for (let i = 0; i < count; i++) refs[i] = words[i] as number
   return { index: readU64(bytes, 8), refs }
 }
 
 /** u32 refs, as the driver copies them out behind the fixed part. */
 export function encodeRefs(refs: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(4 * refs.length)
-  for (let i = 0; i < refs.length; i++) writeU32(bytes, 4 * i, refs[i] as number)
-  return bytes
+  return bytesOfU32s(refs)
 }
 
 /**

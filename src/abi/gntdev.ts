@@ -1,4 +1,13 @@
-import { readU16, readU32, readU64, viewOf, writeU16, writeU32, writeU64 } from './bytes.ts'
+import {
+  readU16,
+  readU32,
+  readU32s,
+  readU64,
+  viewOf,
+  writeU16,
+  writeU32,
+  writeU64,
+} from './bytes.ts'
 import { ioctlNumber } from './ioctl.ts'
 
 /**
@@ -76,9 +85,7 @@ export function decodeMapGrantRefCount(bytes: Uint8Array): number {
 
 /** The element array as one flat run: domid, ref, domid, ref … */
 export function decodeGrantRefs(bytes: Uint8Array): Uint32Array {
-  const flat = new Uint32Array(bytes.byteLength >> 2)
-  for (let i = 0; i < flat.length; i++) flat[i] = readU32(bytes, 4 * i)
-  return flat
+  return readU32s(bytes, 0, bytes.byteLength >> 2)
 }
 
 export function writeMapGrantRefIndex(bytes: Uint8Array, index: number): void {

@@ -6,8 +6,12 @@ import {
   GNTMAP_READONLY,
   GNTST,
 } from '../abi/grant-table.ts'
+import type { MapRun, PageRun } from './grant-table.ts'
 import type { Hypervisor } from './hypervisor.ts'
 import type { XenDomain } from './xen-domain.ts'
+
+/** In place of a handle or a frame. */
+const NONE = -1
 
 /** Flags that only a domain with page tables of its own may use. */
 const PV_ONLY = GNTMAP_DEVICE_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE
@@ -37,6 +41,26 @@ export function mapGrant(
   return status
 }
 
+/**
+ * The same for a run of pages, as long as each would be mapped: the page after the last that is.
+ * Why the next one is not, {@link mapGrant} tells.
+ */
+export function mapRun(xen: Hypervisor, mapper: XenDomain, run: MapRun): number {
+  const { elements, first, writable, times, pages } = run
+  const granter = xen.domain(run.domid)
+  if (!granter || granter.isDying) return first
+  const { grants } = granter
+  const pinned = grants.pinRun(run, mapper.domid)
+  const end = mapper.maptrack.takeRun(run, pinned)
+  for (let page = first; page < end; page++) {
+    pages[page * (times + 1) + times] = grants.frame(elements[2 * page + 1] as number)
+  }
+  for (let page = end; page < pinned; page++) {
+    grants.unpin(elements[2 * page + 1] as number, writable, times)
+  }
+  return end
+}
+
 function pinGrant(granter: XenDomain, mapper: number, ref: number, writable: boolean): number {
   const { grants } = granter
   if (ref >= grants.size) return GNTST.bad_gntref
@@ -49,15 +73,35 @@ function pinGrant(granter: XenDomain, mapper: number, ref: number, writable: boo
 
 /** GNTTABOP_unmap_grant_ref. */
 export function unmapGrant(xen: Hypervisor, mapper: XenDomain, handle: number): number {
+  return mapper.maptrack.has(handle) ? unpin(xen, mapper, handle, 1) : GNTST.bad_handle
+}
+
+/** The same for all handles of a run of pages, as far as they have any: how many pages that are. */
+export function unmapRun(xen: Hypervisor, mapper: XenDomain, run: PageRun): number {
+  const { first, end, times, pages } = run
+  let unmapped = 0
+  for (let page = first; page < end; page++) {
+    const at = page * (times + 1)
+    const handle = pages[at] as number
+    if (handle < 0) continue
+    unpin(xen, mapper, handle, times)
+    for (let i = 1; i < times; i++) mapper.maptrack.put(pages[at + i] as number)
+    for (let i = 0; i <= times; i++) pages[at + i] = NONE
+    unmapped++
+  }
+  return unmapped
+}
+
+/** Gives a handle up, and so many pins of its grant. */
+function unpin(xen: Hypervisor, mapper: XenDomain, handle: number, times: number): number {
   const { maptrack } = mapper
-  if (!maptrack.has(handle)) return GNTST.bad_handle
   // The granter is there: its pinned pages keep it, as a zombie if need be.
   const granter = xen.domain(maptrack.domid(handle))
   const ref = maptrack.ref(handle)
   const writable = maptrack.isWritable(handle)
   maptrack.put(handle)
   if (!granter) return GNTST.bad_domain
-  granter.grants.unpin(ref, writable)
+  granter.grants.unpin(ref, writable, times)
   xen.unpinned(granter, ref)
   return GNTST.okay
 }

@@ -10,6 +10,24 @@ import {
 import type { HypervisorLimits } from './limits.ts'
 import type { Frame } from './page-store.ts'
 
+/** Pages `first` up to, and without, `end` of a mapping, and what became of each. */
+export interface PageRun {
+  readonly first: number
+  readonly end: number
+  /** How often each page is mapped. */
+  readonly times: number
+  /** For each page so many handles, all of one grant, and its frame; -1 for none of these. */
+  readonly pages: Int32Array
+}
+
+/** Pages that a domain maps at once, all of them granted by one other. */
+export interface MapRun extends PageRun {
+  readonly domid: number
+  /** What GNTDEV_MAP_GRANT_REF took: domid and ref for each page. */
+  readonly elements: Uint32Array
+  readonly writable: boolean
+}
+
 /** Fields of an active word. */
 const READ_PIN = 1
 const WRITE_PIN = 1 << 8
@@ -95,16 +113,16 @@ export class GrantTable {
   }
 
   /**
-   * Whether `mapper` may take one more pin (map_grant_ref and _set_status_v1). While the entry is
-   * pinned, a pin that needs no new right is not checked against the entry again: what was revoked
-   * stays mappable for as long as it is mapped.
+   * Whether `mapper` may take so many more pins (map_grant_ref and _set_status_v1). While the entry
+   * is pinned, a pin that needs no new right is not checked against the entry again: what was
+   * revoked stays mappable for as long as it is mapped.
    */
-  admits(ref: number, mapper: number, writable: boolean): boolean {
+  admits(ref: number, mapper: number, writable: boolean, times = 1): boolean {
     const active = this.#active[ref] ?? 0
     if ((active & PINS) !== 0) {
       if (active >>> 16 !== mapper) return false
       const count = writable ? (active & WRITE_PINS) >>> 8 : active & 0xff
-      if (count >= PIN_LIMIT) return false
+      if (count > PIN_LIMIT - times) return false
       if (!writable || (active & WRITE_PINS) !== 0) return true
     }
     const word = this.#word(ref)
@@ -112,16 +130,27 @@ export class GrantTable {
     return !writable || (word & GTF_READONLY) === 0
   }
 
-  /** Takes a pin that {@link admits} allowed, and shows the guest that the entry is in use. */
-  pin(ref: number, mapper: number, writable: boolean): void {
+  /** Takes pins that {@link admits} allowed, and shows the guest that the entry is in use. */
+  pin(ref: number, mapper: number, writable: boolean, times = 1): void {
     const pins = (this.#active[ref] ?? 0) & PINS
-    this.#active[ref] = (pins + (writable ? WRITE_PIN : READ_PIN)) | (mapper << 16)
+    this.#active[ref] = (pins + times * (writable ? WRITE_PIN : READ_PIN)) | (mapper << 16)
     this.#shared[2 * ref] = this.#word(ref) | GTF_READING | (writable ? GTF_WRITING : 0)
   }
 
-  /** Drops a pin; the bits go with the last writer and the last pin. */
-  unpin(ref: number, writable: boolean): void {
-    const active = (this.#active[ref] ?? 0) - (writable ? WRITE_PIN : READ_PIN)
+  /** Pins the pages of a run up to the first that is not admitted: the page after the last. */
+  pinRun({ elements, first, end, writable, times }: MapRun, mapper: number): number {
+    const { size } = this
+    for (let page = first; page < end; page++) {
+      const ref = elements[2 * page + 1] as number
+      if (ref >= size || !this.admits(ref, mapper, writable, times)) return page
+      this.pin(ref, mapper, writable, times)
+    }
+    return end
+  }
+
+  /** Drops pins; the bits go with the last writer and the last pin. */
+  unpin(ref: number, writable: boolean, times = 1): void {
+    const active = (this.#active[ref] ?? 0) - times * (writable ? WRITE_PIN : READ_PIN)
     this.#active[ref] = active
     let word = this.#word(ref)
     if ((active & WRITE_PINS) === 0) word &= ~GTF_WRITING

@@ -1,5 +1,5 @@
 import { HANDLES_PER_FRAME } from '../abi/grant-table.ts'
-import { widened } from './grant-table.ts'
+import { type MapRun, widened } from './grant-table.ts'
 import type { HypervisorLimits } from './limits.ts'
 
 const FREE = 0
@@ -44,6 +44,23 @@ export class Maptrack {
     this.#words[2 * handle + 1] = ref
     this.#used++
     return handle
+  }
+
+  /** Handles for the pages of a run up to `end`, while there are any: the page after the last. */
+  takeRun({ domid, elements, first, writable, times, pages }: MapRun, end: number): number {
+    for (let page = first; page < end; page++) {
+      const ref = elements[2 * page + 1] as number
+      const at = page * (times + 1)
+      for (let i = 0; i < times; i++) {
+        const handle = this.take(domid, ref, writable)
+        if (handle < 0) {
+          while (--i >= 0) this.put(pages[at + i] as number)
+          return page
+        }
+        pages[at + i] = handle
+      }
+    }
+    return end
   }
 
   put(handle: number): void {

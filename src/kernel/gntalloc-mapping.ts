@@ -44,7 +44,8 @@ export class GntallocMapping implements PageBacking {
     const { grefs, profile } = this.#domain
     // The driver of 2011 remembers the first page of a mapping alone.
     const released = profile.releasesEveryPage ? this.#refs.length : 1
-    for (const [i, ref] of this.#refs.entries()) {
+    for (let i = 0; i < this.#refs.length; i++) {
+      const ref = this.#refs[i] as number
       if (i < released) grefs.drop(ref)
       else grefs.lose(ref)
     }

@@ -8,7 +8,7 @@ import {
   GNTST,
 } from '../abi/grant-table.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import { mapGrant, unmapGrant } from '../hypervisor/grant-mapping.ts'
+import { mapGrant, mapRun, unmapGrant, unmapRun } from '../hypervisor/grant-mapping.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { Domain } from './domain.ts'
 import { clearsByte, fireEvent, releasePort } from './unmap-notify.ts'
@@ -16,10 +16,6 @@ import { NO_FRAME, type PageBacking } from './vma.ts'
 
 const DOMID_MASK = 0xffff
 const NO_HANDLE = -1
-/** Words of a page in {@link GrantMap}: the user's handle, the kernel's, and the frame. */
-const WORDS = 3
-const KERNEL_HANDLE = 1
-const FRAME = 2
 const NO_PAGES = new Int32Array(0)
 /** The page table entry of the user, which only PV maps by itself. */
 const USER_PTE = GNTMAP_HOST_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE
@@ -54,7 +50,9 @@ export class GrantMap implements PageBacking {
   #pieces = 0
   #isUsed = false
   #isReadonly = false
-  /** By page, once mapped: its handle, of PV's kernel another, its frame; -1 for none of these. */
+  /** How often a page is mapped: PV has a page table entry for the user and one for itself. */
+  readonly #times: 1 | 2
+  /** By page, once mapped: so many handles, and its frame; -1 for none of these. */
   #pages: Int32Array = NO_PAGES
   #liveGrants = 0
   #action = 0
@@ -64,6 +62,7 @@ export class GrantMap implements PageBacking {
   constructor(domain: Domain, start: number, elements: Uint32Array) {
     this.#domain = domain
     this.#isPv = domain.kind === 'pv'
+    this.#times = this.#isPv ? 2 : 1
     this.start = start
     this.count = elements.length / 2
     this.#elements = elements
@@ -108,7 +107,7 @@ export class GrantMap implements PageBacking {
   }
 
   frame(page: number): Frame {
-    return this.#pages[WORDS * page + FRAME] ?? NO_FRAME
+    return this.#pages[(this.#times + 1) * (page + 1) - 1] ?? NO_FRAME
   }
 
   isForeign(page: number): boolean {
@@ -138,11 +137,16 @@ export class GrantMap implements PageBacking {
     // Only HVM can come here again with its pages mapped: the new mapping shows the same.
     if (this.isMapped) return undefined
     let refusal: MapRefusal | undefined
-    this.#pages = new Int32Array(WORDS * this.count).fill(NO_HANDLE)
-    for (let page = 0; page < this.count; page++) {
+    this.#pages = new Int32Array((this.#times + 1) * this.count).fill(NO_HANDLE)
+    for (let page = 0; page < this.count; ) {
+      const mapped = this.#mapRun(page)
+      this.#liveGrants += mapped
+      page += mapped
+      if (mapped > 0) continue
       const status = this.#mapPage(page)
       if (status === GNTST.okay) this.#liveGrants++
       else refusal ??= { gntst: status, ...this.grant(page) }
+      page++
     }
     if (!refusal) return undefined
     if (this.#isPv) this.#unmapRange(0, this.count)
@@ -190,26 +194,36 @@ export class GrantMap implements PageBacking {
     this.#action &= ~UNMAP_NOTIFY_SEND_EVENT
   }
 
+  /** Maps pages of one domain from `first` on, as far as none is refused: how many. */
+  #mapRun(first: number): number {
+    const { hypervisor, xen } = this.#domain
+    const elements = this.#elements
+    const { domid } = this.grant(first)
+    let end = first + 1
+    while (end < this.count && ((elements[2 * end] as number) & DOMID_MASK) === domid) end++
+    const writable = !this.#isReadonly
+    const run = { domid, elements, first, end, writable, times: this.#times, pages: this.#pages }
+    return mapRun(hypervisor, xen, run) - first
+  }
+
   #mapPage(page: number): number {
     const { hypervisor, xen } = this.#domain
-    // 32 bits wide in the struct, 16 for the hypervisor (case 128).
-    const domid = (this.#elements[2 * page] ?? 0) & DOMID_MASK
-    const ref = this.#elements[2 * page + 1] ?? 0
+    const { domid, ref } = this.grant(page)
     const right = this.#isReadonly ? GNTMAP_READONLY : 0
     const flags = this.#isPv ? USER_PTE : GNTMAP_HOST_MAP
     const handle = mapGrant(hypervisor, xen, domid, ref, flags | right)
     if (handle < 0) return handle
-    const at = WORDS * page
+    const at = (this.#times + 1) * page
     if (this.#isPv) {
       const kernel = mapGrant(hypervisor, xen, domid, ref, GNTMAP_HOST_MAP | right)
       if (kernel < 0) {
         unmapGrant(hypervisor, xen, handle)
         return kernel
       }
-      this.#pages[at + KERNEL_HANDLE] = kernel
+      this.#pages[at + 1] = kernel
     }
     this.#pages[at] = handle
-    this.#pages[at + FRAME] = hypervisor.domain(domid)?.grants.frame(ref) ?? NO_FRAME
+    this.#pages[at + this.#times] = hypervisor.domain(domid)?.grants.frame(ref) ?? NO_FRAME
     return GNTST.okay
   }
 
@@ -218,16 +232,8 @@ export class GrantMap implements PageBacking {
     if (this.#liveGrants === 0) return
     this.#clearByteIn(first, count)
     const { hypervisor, xen } = this.#domain
-    const pages = this.#pages
-    for (let at = WORDS * first; at < WORDS * (first + count); at += WORDS) {
-      const handle = pages[at] ?? NO_HANDLE
-      if (handle === NO_HANDLE) continue
-      unmapGrant(hypervisor, xen, handle)
-      if (this.#isPv) unmapGrant(hypervisor, xen, pages[at + KERNEL_HANDLE] ?? NO_HANDLE)
-      pages[at] = NO_HANDLE
-      pages[at + FRAME] = NO_FRAME
-      this.#liveGrants--
-    }
+    const run = { first, end: first + count, times: this.#times, pages: this.#pages }
+    this.#liveGrants -= unmapRun(hypervisor, xen, run)
   }
 
   #clearByteIn(first: number, count: number): void {
