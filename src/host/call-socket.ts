@@ -30,6 +30,8 @@ export class CallSocket {
   readonly #in = receiveRoom()
   #op: Op = OP.none
   #queued = 0
+  /** Calls queued since the host last answered one, sent or not. */
+  #unanswered = 0
   /** Bytes of the body that are queued calls, and where the last of them says its length. */
   #queuedLength = 0
   #queuedAt = 0
@@ -46,7 +48,7 @@ export class CallSocket {
     this.#fd = sockets.socket(sockets.SOCK_SEQPACKET)
     if (this.#fd < 0) throw new XenError(this.#fd, 'socket')
     const result = Math.min(
-      sockets.setReceiveTimeout(this.#fd, timeoutMs),
+      sockets.setTimeouts(this.#fd, timeoutMs),
       sockets.connect(this.#fd, path),
     )
     if (result === 0) return
@@ -89,13 +91,11 @@ export class CallSocket {
     const serial = (this.#serial + 1) >>> 0
     this.#serial = serial
     // Whoever was turned away finds nobody to send to, and the reason waiting.
-    if (this.#send(op, serial, 0) < 0 && op !== OP.hello && op !== OP.admin) {
-      return this.die(`the host at ${this.path} is gone`)
-    }
+    const sent = this.#send(op, serial, 0)
+    if (sent < 0 && op !== OP.hello && op !== OP.admin) return this.#undeliverable(sent)
     const reply = this.#receive()
-    if (reply === -ERRNO.EAGAIN) {
-      return this.die(`the host at ${this.path} did not answer within ${this.#timeoutMs} ms`)
-    }
+    if (reply === -ERRNO.EAGAIN) return this.#undeliverable(reply)
+    this.#unanswered = 0
     if (reply === undefined || typeof reply === 'number') {
       this.#isEnded = true
       return this.die(`the host at ${this.path} is gone`)
@@ -134,8 +134,12 @@ export class CallSocket {
     this.#out.replaceU32(this.#queuedAt, length - this.#queuedAt - 4)
     this.#out.replaceU32(0, ++this.#queued)
     this.#queuedLength = length
-    if (this.#queued === QUEUED_CALLS_MAX) this.flush()
-    else this.#flushing ??= setImmediate(this.flush)
+    if (++this.#unanswered < QUEUED_CALLS_MAX) this.#flushing ??= setImmediate(this.flush)
+    else {
+      // The host must not have more of them before it than it reckons with.
+      this.begin(OP.none)
+      this.call()
+    }
   }
 
   /** Sends what is queued, without waiting for it. */
@@ -143,7 +147,15 @@ export class CallSocket {
     this.#flushing = undefined
     if (this.#death || this.#queued === 0) return
     this.#out.cut(this.#queuedLength)
-    if (this.#send(OP.none, 0, FLAG_ONE_WAY) < 0) this.die(`the host at ${this.path} is gone`)
+    const sent = this.#send(OP.none, 0, FLAG_ONE_WAY)
+    if (sent < 0) this.#undeliverable(sent)
+  }
+
+  /** What could not be sent, or was not answered. */
+  #undeliverable(result: number): Reply {
+    const isSilent = result === -ERRNO.EAGAIN
+    const how = isSilent ? `did not answer within ${this.#timeoutMs} ms` : 'is gone'
+    return this.die(`the host at ${this.path} ${how}`)
   }
 
   /** From now on the host counts as dead. */

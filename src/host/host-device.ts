@@ -35,6 +35,7 @@ import { decodeRuns } from './chunk-cache.ts'
 import type { EventClient } from './event-client.ts'
 import { gather, gatherCopy, isCopy } from './gather.ts'
 import type { HostPlatform } from './host-platform.ts'
+import { QUEUED_PAGES_MAX } from './limits.ts'
 import type { OpenFile } from './open-file.ts'
 import { nextMappingStart } from './own-maps.ts'
 import { encodeRanges, type MemoryRange } from './snapshot.ts'
@@ -261,7 +262,9 @@ export class HostDevice implements Device {
     if (socket.isDead) return false
     if (allocations && number === GNTALLOC_DEALLOC_GREF) {
       const { index, count } = decodeDeallocGref(given)
-      if (!allocations.isHeld(index, count)) return false
+      // Without a timer it is this call that ends what peers have unmapped, which they can see.
+      const isQuiet = this.#platform.profile.freesByTimer
+      if (!isQuiet || !allocations.isHeld(index, count)) return false
       allocations.released(index, count)
       this.#queueIoctl(number, given)
       return true
@@ -271,6 +274,7 @@ export class HostDevice implements Device {
       const count = decodeMapGrantRefCount(given)
       const { gntdevLimit, mayQueue } = this.#platform
       if (count === 0 || count > gntdevLimit || !mayQueue) return false
+      if (count > QUEUED_PAGES_MAX) return false
       const index = maps.book(count)
       socket.beginQueued(OP.book).u32(this.fd).u64(index).bytes(given)
       socket.queue()
@@ -279,7 +283,8 @@ export class HostDevice implements Device {
     }
     if (number !== GNTDEV_UNMAP_GRANT_REF) return false
     const { index, count } = decodeUnmapGrantRef(given)
-    if (!maps.isSilent(index, count)) return false
+    // Near a limit somebody may wait for the room.
+    if (!maps.isSilent(index, count) || !this.#platform.mayQueue) return false
     maps.unbooked(index)
     this.#queueIoctl(number, given)
     return true

@@ -34,10 +34,13 @@ export class HostMemory implements Memory {
   readonly ranges: Ranges = new Ranges()
   readonly chunks: ChunkCache
   readonly #socket: CallSocket
+  readonly #mayQueue: () => boolean
   readonly #devices = new IntervalList<MappedRange>()
 
-  constructor(socket: CallSocket) {
+  /** `mayQueue`: whether the domain is far from its limits, so that nobody waits for room. */
+  constructor(socket: CallSocket, mayQueue: () => boolean) {
     this.#socket = socket
+    this.#mayQueue = mayQueue
     this.chunks = new ChunkCache(socket)
   }
 
@@ -180,9 +183,9 @@ export class HostMemory implements Memory {
   #leave(address: Address, length: number): Result {
     const end = address + pagesOf(length) * PAGE_SIZE
     if (!this.#overlaps(address, end)) return 0
-    const isOwn = this.#isOwn(address, end)
+    const isSilent = this.#isOwn(address, end) && this.#mayQueue()
     this.#forget(address, end)
-    if (isOwn) {
+    if (isSilent) {
       this.#socket
         .beginQueued(OP.munmap)
         .u64(address)

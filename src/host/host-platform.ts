@@ -72,7 +72,7 @@ export class HostPlatform implements Platform {
     this.kind = body.u32() === 0 ? 'pv' : 'hvm'
     this.profile = profileNamed(body.text())
     this.#limits = mapped(limits)
-    this.memory = new HostMemory(this.socket)
+    this.memory = new HostMemory(this.socket, () => this.mayQueue)
     this.#lifeline = new Socket({ fd: lifeline })
     this.#lifeline.on('close', () => this.#hostDied())
     this.#lifeline.on('error', () => undefined)

@@ -12,6 +12,7 @@ import {
   pipe,
   write,
 } from '../native/files.ts'
+import type { Answer } from './answer.ts'
 import { LINK_SLOTS } from './limits.ts'
 import { type Memfd, readOnlyMemfd, sealedMemfd } from './memfd.ts'
 
@@ -99,6 +100,13 @@ export class Inbox {
     const fd = open(`/proc/self/fd/${this.#ends[end === 'read' ? 0 : 1]}`, flags)
     if (fd < 0) throw new XenError(fd, 'open inbox')
     return fd
+  }
+
+  /** For a receiver the pipe to read, the states, and its connections; for a sender the first two. */
+  descriptors(end: 'read' | 'write'): Pick<Answer, 'fds' | 'ownedFds'> {
+    const fds = [this.statesMemfd.fd]
+    if (end === 'read') fds.push(this.connectionsMemfd.fd)
+    return { ownedFds: [this.openEnd(end)], fds }
   }
 
   close(): void {

@@ -13,7 +13,8 @@ import { type Memfd, readOnlyMemfd } from './memfd.ts'
  *     | gntdev.limit    | 1: far from the other limits, calls may queue |
  *     +-----------------+-----------------------------------------------+
  *
- * A queued call cannot be refused, so near a limit every call has to be asked for.
+ * A queued call cannot be refused, so near a limit every call has to be asked for: one that takes
+ * room, and one that gives some, for which somebody may wait.
  */
 export class LimitPages {
   readonly #pages = new Map<Domain, Memfd>()
@@ -39,18 +40,21 @@ export class LimitPages {
     if (words[1] !== room) store(words, 1, room)
   }
 
+  /** Whether the clients of a domain have been told that they may queue. */
+  tellsRoom(domain: Domain): boolean {
+    return this.#pages.get(domain)?.words[1] === 1
+  }
+
   drop(domain: Domain): void {
     this.#pages.get(domain)?.close()
     this.#pages.delete(domain)
   }
 }
 
-function hasRoom({ limits, profile, usage }: Domain): boolean {
-  // Where a map counts with all others none is booked ahead.
-  const longest = profile.limitsEachMap ? limits['gntdev.limit'] : 0
+function hasRoom({ limits, usage }: Domain): boolean {
   return (
     limits.maxMaps - usage.maps >= QUEUE_ROOM_MIN &&
-    limits.maxMapPages - usage.mapPages >= QUEUE_ROOM_MIN + longest &&
+    limits.maxMapPages - usage.mapPages >= QUEUE_ROOM_MIN &&
     limits.maxMappings - usage.mappings >= QUEUE_ROOM_MIN
   )
 }

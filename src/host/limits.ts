@@ -20,15 +20,17 @@ export const IDLE_CHUNKS_MAX = 8
 export const SOCKET_PATH_MAX = 107
 /** Events that one turn of the host's loop takes from the kernel. */
 export const LOOP_EVENTS_MAX = 64
-/** Calls that may wait at a client for the next one; then they are sent by themselves. */
+/** Calls of a client since the host last answered one; the next waits for an answer. */
 export const QUEUED_CALLS_MAX = 64
+/** Pages of a map that is booked without asking. */
+export const QUEUED_PAGES_MAX = 128
 /** Chunks without a page in use that wait for their granter's next grant. */
 export const EMPTY_CHUNKS_MAX = 8
 /** Dropped clients of which one second's log tells; the others are counted. */
 export const LOG_LINES_PER_SECOND = 10
 /**
- * Maps and mappings that must be left to a domain for its clients to queue calls: more than all of
- * them can have under way when the page of limits tells them to ask instead.
+ * Maps, their pages, and mappings that must be left to a domain for its clients to queue calls. What
+ * they have under way when the page of limits tells them to ask instead still holds.
  */
 export const QUEUE_ROOM_MIN = 8192
 /** Times that a domain of first use may leave just as a client of it comes. */

@@ -1,8 +1,8 @@
 import type { Domain } from '../kernel/domain.ts'
 import * as sockets from '../native/sockets.ts'
 import { MSG_DONTWAIT, MSG_PEEK } from '../native/sockets.ts'
+import type { LongCall } from './answer.ts'
 import type { Received } from './message-socket.ts'
-import type { LongCall } from './session.ts'
 import { BodyWriter, FLAG_BODY_IN_FD, HEADER_SIZE } from './wire.ts'
 
 /** A client's call under way. */

@@ -2,9 +2,9 @@ import { ProtocolError } from '../base/errors.ts'
 import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
 import { MSG_DONTWAIT } from '../native/sockets.ts'
+import type { Answer } from './answer.ts'
 import { INLINE_BODY_MAX } from './limits.ts'
 import { type Received, sendFramed } from './message-socket.ts'
-import type { Answer } from './session.ts'
 import type { BodyWriter } from './wire.ts'
 
 /**

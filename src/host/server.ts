@@ -9,6 +9,7 @@ import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
 import { MSG_DONTWAIT } from '../native/sockets.ts'
 import { administer } from './administration.ts'
+import type { Answer, LongCall } from './answer.ts'
 import { Budget } from './budget.ts'
 import { ChunkStore } from './chunk-store.ts'
 import { descriptorsForDomains, noDescriptorLeft, tooManyInFlight } from './descriptor-limit.ts'
@@ -25,7 +26,7 @@ import { Links } from './links.ts'
 import { LongCalls } from './long-calls.ts'
 import { type Received, receiveFramed, receiveRoom } from './message-socket.ts'
 import { sendReply } from './replies.ts'
-import { type Answer, type LongCall, Session } from './session.ts'
+import { Session } from './session.ts'
 import { type BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
 
 export interface ServerOptions {
@@ -260,7 +261,7 @@ export class Server {
         for (const fd of request.fds) close(fd)
         throw new ProtocolError('ERR_HOST_PROTOCOL', `${request.fds.length} unasked descriptors`)
       }
-      if ((flags & FLAG_QUEUED) !== 0) this.#serveQueued(body, handle)
+      if ((flags & FLAG_QUEUED) !== 0) this.#serveQueued(client, body)
       if ((flags & FLAG_ONE_WAY) !== 0) {
         if (op === OP.none) return
         throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} without a reply`)
@@ -311,7 +312,8 @@ export class Server {
     for (const waiting of this.#longCalls.end(client)) this.#loop.resume(waiting)
   }
 
-  #serveQueued(body: BodyReader, handle: Handler): void {
+  #serveQueued(client: number, body: BodyReader): void {
+    const session = this.sessions.get(client)
     const count = body.u32()
     if (count > bounds.QUEUED_CALLS_MAX) {
       const reason = `${count} queued calls in a message, at most ${bounds.QUEUED_CALLS_MAX}`
@@ -319,10 +321,11 @@ export class Server {
     }
     for (let i = 0; i < count; i++) {
       const op = body.u32()
-      if (!QUEUEABLE.has(op)) {
+      if (!session || !QUEUEABLE.has(op)) {
         throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} cannot be queued`)
       }
-      const answer = handle(op, body.inner(), this.#outgoing.cut())
+      const answer = session.handleQueued(op, body.inner(), this.#outgoing.cut())
+      this.limitPages.publish(session.domain)
       const result = typeof answer === 'function' ? 'too late' : answer.result
       if (result === 0) continue
       throw new ProtocolError('ERR_HOST_PROTOCOL', `queued operation ${op} answered ${result}`)

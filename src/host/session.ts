@@ -20,26 +20,14 @@ import type { Machine } from '../kernel/machine.ts'
 import type { Process } from '../kernel/process.ts'
 import { NO_FRAME } from '../kernel/vma.ts'
 import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
+import type { Answer, LongCall } from './answer.ts'
 import type { Chunk, ChunkStore } from './chunk-store.ts'
-import type { Inbox } from './inbox.ts'
 import { withCommand } from './knob.ts'
 import type { LimitPages } from './limit-pages.ts'
-import { COPY_SLICE, WRITES_SLICE } from './limits.ts'
+import { COPY_SLICE, QUEUED_CALLS_MAX, QUEUED_PAGES_MAX, WRITES_SLICE } from './limits.ts'
 import type { Links, PortEntry } from './links.ts'
 import { decodeRanges, encodeWrites, Snapshot, writesEncoder } from './snapshot.ts'
 import { type BodyReader, type BodyWriter, NO_FD, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
-
-/** What a request is answered with, besides the body that was written. */
-export interface Answer {
-  readonly result: number
-  /** Descriptors that stay open here. */
-  readonly fds?: readonly number[]
-  /** Descriptors that were made for this answer. */
-  readonly ownedFds?: readonly number[]
-}
-
-/** A call that takes several turns: goes on by a slice, and tells its answer when it has one. */
-export type LongCall = (answer: BodyWriter) => Answer | undefined
 
 export interface SessionContext {
   readonly machine: Machine
@@ -61,6 +49,8 @@ export class Session {
   readonly domain: Domain
   readonly #context: SessionContext
   #isGreeted = false
+  /** Calls that were queued before their client knew that it must ask. */
+  #late = 0
   /** Why a chunk could not be shown, when there is more to say than that. */
   #refusal: ErrorFacts | undefined
 
@@ -89,6 +79,9 @@ export class Session {
   handle(op: number, body: BodyReader, answer: BodyWriter): Answer | LongCall {
     if (!this.#isGreeted) throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call before the greeting')
     switch (op) {
+      case OP.none:
+        body.end()
+        return { result: 0 }
       case OP.open:
         return this.#open(body)
       case OP.ioctl:
@@ -115,6 +108,30 @@ export class Session {
         return this.#book(body)
       default:
         throw new ProtocolError('ERR_HOST_PROTOCOL', `unknown operation ${op}`)
+    }
+  }
+
+  /**
+   * A call that the client did not wait for, as there was room when it made it. By now there may be
+   * none: that is not asked again, of no more calls than it can have had under way.
+   */
+  handleQueued(op: number, body: BodyReader, answer: BodyWriter): Answer | LongCall {
+    const takesRoom = op === OP.book || op === OP.mmap
+    if (!takesRoom || this.#context.limitPages.tellsRoom(this.domain)) {
+      if (takesRoom) this.#late = 0
+      return this.handle(op, body, answer)
+    }
+    if (++this.#late > QUEUED_CALLS_MAX) {
+      throw new ProtocolError('ERR_HOST_PROTOCOL', 'calls queued where they had to be asked')
+    }
+    const { limits } = this.domain
+    const kept = { ...limits }
+    const maxMaps = Number.MAX_SAFE_INTEGER
+    Object.assign(limits, { maxMaps, maxMapPages: maxMaps, maxMappings: maxMaps })
+    try {
+      return this.handle(op, body, answer)
+    } finally {
+      Object.assign(limits, kept)
     }
   }
 
@@ -232,6 +249,7 @@ export class Session {
     const limit = limits['gntdev.limit']
     const address = 0
     const memory = new Snapshot([{ address, writable: true, bytes, at, length }])
+    if (memory.firstU32 > QUEUED_PAGES_MAX) return { result: -ERRNO.EPROTO }
     limits['gntdev.limit'] = Number.MAX_SAFE_INTEGER
     try {
       const result = this.process.ioctl(fd, GNTDEV_MAP_GRANT_REF, address, memory)
@@ -368,7 +386,7 @@ export class Session {
       if (inbox.isDelivered) return {}
       inbox.isDelivered = true
     }
-    return inboxDescriptors(inbox, end)
+    return inbox.descriptors(end)
   }
 
   #explain(body: BodyReader, answer: BodyWriter): Answer {
@@ -378,11 +396,4 @@ export class Session {
     answer.text(JSON.stringify(facts ?? null))
     return { result: 0 }
   }
-}
-
-/** A receiver gets the pipe to read, the states, and its connections; a sender the first two. */
-function inboxDescriptors(inbox: Inbox, end: 'read' | 'write'): Omit<Answer, 'result'> {
-  const shared = [inbox.statesMemfd.fd]
-  if (end === 'read') shared.push(inbox.connectionsMemfd.fd)
-  return { ownedFds: [inbox.openEnd(end)], fds: shared }
 }

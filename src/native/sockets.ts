@@ -13,6 +13,7 @@ export const SO_ERROR = 4
 export const SO_SNDBUF = 7
 const SO_PEERCRED = 17
 const SO_RCVTIMEO = 20
+const SO_SNDTIMEO = 21
 /** Linux 6.16. */
 const SO_PASSRIGHTS = 83
 /** Source: include/uapi/linux/sockios.h, man 7 unix. */
@@ -114,13 +115,17 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
 }
 
 /**
- * A blocking receive ends with -EAGAIN after this long. A struct timeval: i64 seconds, i64
+ * A blocking receive or send ends with -EAGAIN after this long. A struct timeval: i64 seconds, i64
  * microseconds (SO_RCVTIMEO of 64-bit Linux).
  */
-export function setReceiveTimeout(fd: number, ms: number): Result {
+export function setTimeouts(fd: number, ms: number): Result {
   const value = BigInt64Array.of(BigInt(Math.floor(ms / 1000)), BigInt((ms % 1000) * 1000))
   const bytes = new Uint8Array(value.buffer)
-  return answer(setsockopt_.invoke(fd, SOL_SOCKET, SO_RCVTIMEO, bytes, bytes.byteLength))
+  for (const name of [SO_RCVTIMEO, SO_SNDTIMEO]) {
+    const result = answer(setsockopt_.invoke(fd, SOL_SOCKET, name, bytes, bytes.byteLength))
+    if (result < 0) return result
+  }
+  return 0
 }
 
 /**
