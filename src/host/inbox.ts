@@ -102,7 +102,7 @@ export class Inbox {
     return fd
   }
 
-  /** For a receiver the pipe to read, the states, and its connections; for a sender the first two. */
+  /** A receiver gets the pipe to read, the states, and its connections; a sender the first two. */
   descriptors(end: 'read' | 'write'): Pick<Answer, 'fds' | 'ownedFds'> {
     const fds = [this.statesMemfd.fd]
     if (end === 'read') fds.push(this.connectionsMemfd.fd)

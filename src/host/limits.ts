@@ -29,8 +29,8 @@ export const EMPTY_CHUNKS_MAX = 8
 /** Dropped clients of which one second's log tells; the others are counted. */
 export const LOG_LINES_PER_SECOND = 10
 /**
- * Maps, their pages, and mappings that must be left to a domain for its clients to queue calls. What
- * they have under way when the page of limits tells them to ask instead still holds.
+ * Maps, their pages, and mappings that must be left to a domain for its clients to queue calls.
+ * What they have under way when the page of limits tells them to ask instead still holds.
  */
 export const QUEUE_ROOM_MIN = 8192
 /** Times that a domain of first use may leave just as a client of it comes. */
