@@ -177,12 +177,15 @@ export const host = [
     ],
   },
   {
-    name: 'host-failed-mmap-keeps-the-range',
-    bug: 'the range of a mapping that was refused is not given back',
+    name: 'host-mapping-never-placed',
+    bug: 'the host is not told where a mapping lies',
     file: memory,
-    edits: [['if (at === undefined && isSound) this.ranges.munmap(address, bytes)', '']],
-    survives:
-      'it costs address space and nothing that the devices show; test/memory counts mappings',
+    edits: [
+      [
+        'this.#socket.beginQueued(OP.place).u64(NOWHERE).u64(bytes).u64(address)\n    this.#socket.queue()',
+        '',
+      ],
+    ],
   },
   {
     name: 'host-copy-sides-not-sent',

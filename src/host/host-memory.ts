@@ -7,7 +7,7 @@ import type { Address, Memory, MmapOptions, Result } from '../platform.ts'
 import type { CallSocket } from './call-socket.ts'
 import { ChunkCache, countPages, decodeRuns, type PageRun } from './chunk-cache.ts'
 import type { Allocation } from './grant-mirror.ts'
-import { OP } from './wire.ts'
+import { NOWHERE, OP } from './wire.ts'
 
 /** A device's mapping in this process: the chunks it shows, until its last page is gone. */
 interface Mapping {
@@ -93,25 +93,32 @@ export class HostMemory implements Memory {
     isReadonlyHvm: boolean,
   ): Address | Result {
     const bytes = pagesOf(length) * PAGE_SIZE
-    const isSound = Number.isSafeInteger(length) && length > 0
-    const address = at ?? (isSound ? this.ranges.reserve(bytes) : 0)
-    if (address < 0) return address
-    const request = this.#socket.begin(OP.mmap).u32(fd).u64(address).u64(offset).u64(length)
-    request.u32(prot).u32(flags)
+    const request = this.#socket.begin(OP.mmap).u32(fd)
+    request
+      .u64(at ?? NOWHERE)
+      .u64(offset)
+      .u64(length)
+      .u32(prot)
+      .u32(flags)
     const { result, body } = this.#socket.call()
-    if (result < 0) {
-      if (at === undefined && isSound) this.ranges.munmap(address, bytes)
-      return result
-    }
-    if (at !== undefined) this.#forget(address, address + bytes)
+    if (result < 0) return result
+    if (at !== undefined) this.#forget(at, at + bytes)
     const runs = decodeRuns(body)
     const chunks: number[] = []
+    const address = this.#mapRuns(bytes, at, runs, prot, chunks)
+    if (address < 0) {
+      this.chunks.release(chunks)
+      if (at !== undefined) this.ranges.munmap(at, bytes)
+      this.#tellUnmapped(at ?? NOWHERE, bytes)
+      return address
+    }
     const pages = countPages(runs)
     const mapping = { chunks, pages, own: undefined, isReadonlyHvm, discardsStores: false }
     this.#devices.insert({ start: address, end: address + bytes, mapping })
-    const mapped = this.#mapRuns(bytes, address, runs, prot, chunks)
-    if (mapped < 0) this.munmap(address, bytes)
-    return mapped
+    if (at !== undefined) return address
+    this.#socket.beginQueued(OP.place).u64(NOWHERE).u64(bytes).u64(address)
+    this.#socket.queue()
+    return address
   }
 
   /** The same for an allocation of our own, whose pages we know: the host is told later. */
@@ -193,13 +200,14 @@ export class HostMemory implements Memory {
       this.#socket.queue()
       return 0
     }
-    this.#socket
-      .begin(OP.munmap)
-      .u64(address)
-      .u64(end - address)
-    const { result } = this.#socket.call()
+    const result = this.#tellUnmapped(address, end - address)
     // The pages are gone from here whether or not somebody is there to be told.
     return result === -ERRNO.EHOSTDOWN ? 0 : result
+  }
+
+  #tellUnmapped(address: Address, bytes: number): Result {
+    this.#socket.begin(OP.munmap).u64(address).u64(bytes)
+    return this.#socket.call().result
   }
 
   #overlaps(start: Address, end: Address): boolean {

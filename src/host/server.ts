@@ -49,7 +49,7 @@ export interface NewDomain {
 }
 
 /** Calls without an answer of their own and without an effect that others could see. */
-const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book])
+const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book, OP.place])
 
 type Handler = (op: number, body: BodyReader, answer: BodyWriter) => Answer | LongCall
 

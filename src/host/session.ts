@@ -106,6 +106,8 @@ export class Session {
         return this.#explain(body, answer)
       case OP.book:
         return this.#book(body)
+      case OP.place:
+        return this.#place(body)
       default:
         throw new ProtocolError('ERR_HOST_PROTOCOL', `unknown operation ${op}`)
     }
@@ -309,6 +311,14 @@ export class Session {
     const length = body.u64()
     body.end()
     return { result: this.process.munmap(address, length) }
+  }
+
+  #place(body: BodyReader): Answer {
+    const address = body.u64()
+    const length = body.u64()
+    const to = body.u64()
+    body.end()
+    return { result: this.process.place(address, length, to) }
   }
 
   #protect(body: BodyReader, answer: BodyWriter): Answer {

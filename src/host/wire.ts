@@ -56,8 +56,16 @@ export const OP = {
   admin: 13,
   /** MAP_GRANT_REF of which the client knows the index already: queued, and checked. */
   book: 14,
+  /** The address of a mapping that was asked for elsewhere: queued, once its pages are mapped. */
+  place: 15,
 } as const
 export type Op = (typeof OP)[keyof typeof OP]
+
+/**
+ * The address, in an mmap, of what the kernel of Linux will choose one for when the pages are
+ * mapped: above user space, and taken until the host is told which.
+ */
+export const NOWHERE: number = 2 ** 48
 
 /** In an explain: no descriptor, but what no descriptor was made for. */
 export const NO_FD = 0xffffffff

@@ -57,6 +57,19 @@ export class AddressSpace {
     this.#usage.mappings++
   }
 
+  /** Gives a VMA the place that it was meant for: what lies there goes. False for none such. */
+  place(start: number, end: number, to: number): boolean {
+    const vma = this.at(start)
+    const last = to + end - start
+    if (vma?.start !== start || vma.end !== end || (to < end && start < last)) return false
+    this.unmap(to, last)
+    this.#vmas.remove(vma)
+    vma.start = to
+    vma.end = last
+    this.#vmas.insert(vma)
+    return true
+  }
+
   /** Removes whatever lies in the range, splitting at its edges. */
   unmap(start: number, end: number): void {
     let vma = this.find(start)

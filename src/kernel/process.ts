@@ -123,6 +123,15 @@ export class Process {
     return typeof backing === 'number' ? backing : 0
   }
 
+  /** Says where a mapping lies that was made before anybody knew. */
+  place(address: Address, length: number, to: Address): Result {
+    if (address % PAGE_SIZE !== 0 || to % PAGE_SIZE !== 0) return -ERRNO.EINVAL
+    const end = address + pagesOf(length) * PAGE_SIZE
+    const isPlaced = this.addressSpace.place(address, end, to)
+    this.#releaseDelayed()
+    return isPlaced ? 0 : -ERRNO.EINVAL
+  }
+
   munmap(address: Address, length: number): Result {
     if (address % PAGE_SIZE !== 0 || !(length > 0)) return -ERRNO.EINVAL
     const end = address + pagesOf(length) * PAGE_SIZE

@@ -15,11 +15,5 @@ export const MAPPINGS_RESERVE_UNMAP = 2048
 /** After so many mappings by our own count, those of the whole process are counted again. */
 export const MAPPINGS_RECOUNT = 8192
 
-/**
- * Bytes of addresses that a memory takes at once, to reserve from: each of its own costs a call of
- * the kernel's. Longer reservations are taken as they come.
- */
-export const RESERVED_STOCK = 1_048_576
-
 /** vm.max_map_count where /proc/sys is not to be read. Source: Linux, DEFAULT_MAX_MAP_COUNT. */
 export const MAPPINGS_DEFAULT_MAX = 65530

@@ -15,7 +15,6 @@ import { type Address, isMapped, mmap, mprotect, munmap, type Result } from '../
 import { type MappingBudget, processBudget } from './budget.ts'
 import { type Interval, IntervalList } from './intervals.ts'
 import { LentBuffer, lenderOf } from './lent-buffer.ts'
-import { RESERVED_STOCK } from './limits.ts'
 import { type Kind, type Piece, part, reachable, remains, split, without } from './pieces.ts'
 
 /** A part of a file: of a device, or of a memfd. */
@@ -75,9 +74,6 @@ export class Ranges {
   /** Pages that are mapped, and that nobody may look at now. */
   readonly #closed = new IntervalList<Interval>()
   readonly #budget: MappingBudget
-  /** Addresses held for reservations to come. */
-  #stockStart = 0
-  #stockEnd = 0
   #isClosed = false
 
   /** -ENOMEM comes from `budget` before the kernel would say it, since V8 would die of the same. */
@@ -94,21 +90,8 @@ export class Ranges {
 
   /** Addresses without memory, that nobody else will be given: to be mapped over with `at`. */
   reserve(length: number): Address | Result {
-    this.#assertOpen()
-    checkLength(length)
-    const size = pagesOf(length) * PAGE_SIZE
-    if (size === 0 || size > RESERVED_STOCK / 4) {
-      const none = { prot: PROT_NONE, kind: 'reserved' } as const
-      return this.#map(length, 1, none, spot => hold(spot, length, 0))
-    }
-    if (this.#stockStart + size > this.#stockEnd) {
-      const result = this.#restock()
-      if (result < 0) return result
-    }
-    const start = this.#stockStart
-    this.#stockStart += size
-    this.#pieces.insert({ start, end: start + size, kind: 'reserved', lenders: NO_LENDERS })
-    return start
+    const none = { prot: PROT_NONE, kind: 'reserved' } as const
+    return this.#map(length, 1, none, spot => hold(spot, length, 0))
   }
 
   /**
@@ -247,24 +230,7 @@ export class Ranges {
   /** Unmaps everything, in ascending order, as the exit of the process would. Idempotent. */
   close(): void {
     this.#isClosed = true
-    this.#dropStock()
     for (const piece of this.#pieces.all()) this.#remove(piece, piece.start, piece.end, true)
-  }
-
-  #restock(): Result {
-    if (!this.#budget.take(1)) return -ERRNO.ENOMEM
-    const start = hold(0, RESERVED_STOCK, 0)
-    if (start < 0) return start
-    this.#dropStock()
-    this.#stockStart = start
-    this.#stockEnd = start + RESERVED_STOCK
-    return 0
-  }
-
-  #dropStock(): void {
-    if (this.#stockStart < this.#stockEnd)
-      munmap(this.#stockStart, this.#stockEnd - this.#stockStart)
-    this.#stockStart = this.#stockEnd
   }
 
   #assertOpen(): void {

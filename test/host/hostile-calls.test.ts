@@ -9,7 +9,7 @@ import { ChunkStore } from '../../src/host/chunk-store.ts'
 import { CHUNK_PAGES, LINK_SLOTS } from '../../src/host/limits.ts'
 import { mapFile } from '../../src/host/memfd.ts'
 import { giveOrder } from '../../src/host/orders.ts'
-import { BodyWriter, OP } from '../../src/host/wire.ts'
+import { BodyWriter, NOWHERE, OP } from '../../src/host/wire.ts'
 import { PORT_MASKED } from '../../src/kernel/event-ring.ts'
 import { addSeals, close, F_SEAL_FUTURE_WRITE, write } from '../../src/native/files.ts'
 import type { HostMachine } from '../../src/start-host.ts'
@@ -133,6 +133,25 @@ describe('calls that are well formed and meant badly', () => {
     const grants = new Array(17).fill({ domid: 1, ref: 8 })
     const argument = gntdev.encodeMapGrantRef(grants)
     expect(two.ioctl(device, gntdev.GNTDEV_MAP_GRANT_REF, argument).result).toBe(-ERRNO.EINVAL)
+  })
+
+  test('place the mapping that has no place yet, all of it and once', async ({ machine }) => {
+    using _ = await neighbours(machine)
+    using one = new RawClient(machine, 1)
+    using two = new RawClient(machine, 2)
+    const { refs } = one.alloc(one.open('gntalloc'), 2, 2)
+    const grants = refs.map(ref => ({ domid: 1, ref }))
+    const [length, to] = [2 * PAGE_SIZE, 0x7000_0000_0000]
+    const place = (bytes: number, address: number) =>
+      two.call(OP.place, new BodyWriter().u64(NOWHERE).u64(bytes).u64(address)).result
+    expect(place(length, to)).toBe(-ERRNO.EINVAL)
+    expect(two.map(two.open('gntdev'), grants, NOWHERE).result).toBe(0)
+    expect(place(PAGE_SIZE, to)).toBe(-ERRNO.EINVAL)
+    expect(place(0, to)).toBe(-ERRNO.EINVAL)
+    expect(place(length, to + 1)).toBe(-ERRNO.EINVAL)
+    expect(place(length, NOWHERE + PAGE_SIZE)).toBe(-ERRNO.EINVAL)
+    expect(place(length, to)).toBe(0)
+    expect(place(length, to)).toBe(-ERRNO.EINVAL)
   })
 
   test('turn away whoever comes when a domain has all the processes it may have', async ({
