@@ -23,8 +23,9 @@ import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
 import type { Answer, LongCall } from './answer.ts'
 import type { Chunk, ChunkStore } from './chunk-store.ts'
 import { withCommand } from './knob.ts'
+import { LateCalls } from './late-calls.ts'
 import type { LimitPages } from './limit-pages.ts'
-import { COPY_SLICE, QUEUED_CALLS_MAX, QUEUED_PAGES_MAX, WRITES_SLICE } from './limits.ts'
+import { COPY_SLICE, QUEUED_PAGES_MAX, WRITES_SLICE } from './limits.ts'
 import type { Links, PortEntry } from './links.ts'
 import { decodeRanges, encodeWrites, Snapshot, writesEncoder } from './snapshot.ts'
 import { type BodyReader, type BodyWriter, NO_FD, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
@@ -49,8 +50,7 @@ export class Session {
   readonly domain: Domain
   readonly #context: SessionContext
   #isGreeted = false
-  /** Calls that were queued before their client knew that it must ask. */
-  #late = 0
+  readonly #lateCalls: LateCalls
   /** Why a chunk could not be shown, when there is more to say than that. */
   #refusal: ErrorFacts | undefined
 
@@ -58,6 +58,7 @@ export class Session {
     this.#context = context
     this.domain = domain
     this.process = domain.createProcess({ pid })
+    this.#lateCalls = new LateCalls(domain, context.limitPages)
   }
 
   /** The first call. The lifeline is made when the versions agree. */
@@ -113,28 +114,11 @@ export class Session {
     }
   }
 
-  /**
-   * A call that the client did not wait for, as there was room when it made it. By now there may be
-   * none: that is not asked again, of no more calls than it can have had under way.
-   */
+  /** A call that the client did not wait for. */
   handleQueued(op: number, body: BodyReader, answer: BodyWriter): Answer | LongCall {
     const takesRoom = op === OP.book || op === OP.mmap
-    if (!takesRoom || this.#context.limitPages.tellsRoom(this.domain)) {
-      if (takesRoom) this.#late = 0
-      return this.handle(op, body, answer)
-    }
-    if (++this.#late > QUEUED_CALLS_MAX) {
-      throw new ProtocolError('ERR_HOST_PROTOCOL', 'calls queued where they had to be asked')
-    }
-    const { limits } = this.domain
-    const kept = { ...limits }
-    const maxMaps = Number.MAX_SAFE_INTEGER
-    Object.assign(limits, { maxMaps, maxMapPages: maxMaps, maxMappings: maxMaps })
-    try {
-      return this.handle(op, body, answer)
-    } finally {
-      Object.assign(limits, kept)
-    }
+    if (!takesRoom) return this.handle(op, body, answer)
+    return this.#lateCalls.make(() => this.handle(op, body, answer))
   }
 
   /** The client is gone: what its kernel would do at its death. */
