@@ -9,7 +9,7 @@ import {
   fallocate,
 } from '../native/files.ts'
 import type { Budget } from './budget.ts'
-import { CHUNK_PAGES, EMPTY_CHUNKS_MAX } from './limits.ts'
+import { CHUNK_PAGES, EMPTY_CHUNKS_MAX, FIRST_CHUNK_PAGES } from './limits.ts'
 import { type Memfd, sealedMemfd } from './memfd.ts'
 import { Slots } from './slots.ts'
 
@@ -49,6 +49,14 @@ export interface Chunk {
   isRetired: boolean
 }
 
+/** Chunks of one granting process for one grantee with one right. */
+interface OpenChunks {
+  /** Those with room; the last is the one to take from. */
+  readonly chunks: Chunk[]
+  /** Of the next one: a peer with one page costs little memory, one with many few descriptors. */
+  pages: number
+}
+
 /** The memory of the simulated machine: chunks, made when needed, gone when empty and retired. */
 export class ChunkStore implements PageStore {
   readonly #chunks = new Map<number, Chunk>()
@@ -58,7 +66,7 @@ export class ChunkStore implements PageStore {
   /** Empty chunks that wait for their process to grant again. */
   readonly #empty = new Map<object, number>()
   /** Chunks with room, by granting process and then by grantee and right. */
-  readonly #open = new Map<object, Map<number, Chunk[]>>()
+  readonly #open = new Map<object, Map<number, OpenChunks>>()
   #unmapped: Chunk[] = []
   #nextId = 1
   readonly #budget: Budget
@@ -98,7 +106,7 @@ export class ChunkStore implements PageStore {
   free(frame: Frame): void {
     const chunk = this.chunkOf(frame)
     const isLarge = chunk.pages > CHUNK_PAGES
-    if (isFull(chunk) && !chunk.isRetired && !isLarge) this.#listOf(chunk.placement).push(chunk)
+    if (isFull(chunk) && !chunk.isRetired && !isLarge) this.#list(chunk)
     chunk.slots.put(frame - chunk.first)
     chunk.used--
     if (chunk.used > 0) return
@@ -178,34 +186,48 @@ export class ChunkStore implements PageStore {
   }
 
   #withRoom(count: number, placement: PagePlacement): Chunk | ErrorFacts {
-    const chunks = this.#listOf(placement)
+    const open = this.#openOf(placement)
+    const { chunks } = open
     // Full chunks leave the list here and come back when a page of theirs is freed.
     while (chunks.length > 0 && isFull(chunks[chunks.length - 1] as Chunk)) chunks.pop()
     const found = chunks.at(-1)
-    if (found && count <= CHUNK_PAGES) return found
-    const created = this.#create(Math.max(count, CHUNK_PAGES), placement)
-    if ('slots' in created && created.pages === CHUNK_PAGES) chunks.push(created)
+    const isLarge = count > CHUNK_PAGES
+    // What a small chunk has no room for goes into a larger one, as a run.
+    const fits = found && (found.pages === CHUNK_PAGES || found.pages - found.used >= count)
+    if (found && fits && !isLarge) return found
+    let pages = isLarge ? count : open.pages
+    while (pages < count) pages *= 2
+    const created = this.#create(pages, placement)
+    if (isLarge || !('slots' in created)) return created
+    chunks.push(created)
+    open.pages = Math.min(2 * pages, CHUNK_PAGES)
     return created
   }
 
-  #listOf(placement: PagePlacement): Chunk[] {
+  /** A chunk has room again; it may still be in the list from when it had before. */
+  #list(chunk: Chunk): void {
+    const { chunks } = this.#openOf(chunk.placement)
+    if (!chunks.includes(chunk)) chunks.push(chunk)
+  }
+
+  #openOf(placement: PagePlacement): OpenChunks {
     const key = keyOf(placement)
     let ofProcess = this.#open.get(placement.process)
     if (!ofProcess) {
       ofProcess = new Map()
       this.#open.set(placement.process, ofProcess)
     }
-    let chunks = ofProcess.get(key)
-    if (!chunks) {
-      chunks = []
-      ofProcess.set(key, chunks)
+    let open = ofProcess.get(key)
+    if (!open) {
+      open = { chunks: [], pages: FIRST_CHUNK_PAGES }
+      ofProcess.set(key, open)
     }
-    return chunks
+    return open
   }
 
   #unlist(chunk: Chunk): void {
     const { placement } = chunk
-    const chunks = this.#listOf(placement)
+    const { chunks } = this.#openOf(placement)
     const at = chunks.indexOf(chunk)
     if (at >= 0) chunks.splice(at, 1)
     if (chunks.length === 0) this.#open.get(placement.process)?.delete(keyOf(placement))

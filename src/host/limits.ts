@@ -6,7 +6,9 @@ export const INLINE_BODY_MAX = 65_536
 export const BODY_MAX = 16_777_216
 /** A host that does not answer a call for this long is an error, not a frozen program. */
 export const CALL_TIMEOUT_MS = 10_000
-/** Pages of a chunk: 2 MiB, so that 196 chunks hold 100,000 grants. */
+/** Pages of the first chunk for a peer; each further one has twice as many. */
+export const FIRST_CHUNK_PAGES = 16
+/** Up to so many: 2 MiB, so that some 200 chunks hold 100,000 grants. */
 export const CHUNK_PAGES = 512
 /** State words of an inbox: two of its own, and one for each port that it can serve. */
 export const LINK_SLOTS = 131072

@@ -57,8 +57,8 @@ export function defaultLimits(domid: number, profile: KernelProfile): DomainLimi
     maxMapPages: 1_048_576,
     maxMappings: 262_144,
     maxProcesses: 1024,
-    // 1 GiB.
-    maxMemory: 262_144,
+    // 2 GiB: a page and a port for each of 1000 peers take half of that on a host.
+    maxMemory: 524_288,
   }
 }
 

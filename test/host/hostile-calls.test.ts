@@ -116,6 +116,24 @@ describe('calls that are well formed and meant badly', () => {
     expect(highest).toBeLessThan(104 * CHUNK_PAGES)
   })
 
+  test('find no chunk that is gone, however often one was full', () => {
+    const store = new ChunkStore(new Budget(1000, () => undefined))
+    onTestFinished(() => store.close())
+    const process = {}
+    const take = (grantee: number, count: number): number[] => {
+      const frames = store.allocate(count, { granter: 1, grantee, writable: true, process })
+      if (!Array.isArray(frames)) throw new Error('no memory')
+      return frames
+    }
+    const peers = Array.from({ length: 20 }, (_, i) => i)
+    for (const peer of peers) for (const frame of take(peer, CHUNK_PAGES)) store.free(frame)
+    for (const peer of peers) {
+      const [frame = 0] = take(peer, 1)
+      store.write(frame, 0, Uint8Array.of(peer))
+      expect(store.read(frame, 0, 1)[0]).toBe(peer)
+    }
+  })
+
   test('book no map of more grants than they name, and leave the limit alone', async ({
     machine,
   }) => {

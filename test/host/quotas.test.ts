@@ -125,7 +125,7 @@ const QUOTAS: readonly Quota[] = [
     limit: 'maxMemory',
     value: 1200,
     words:
-      /^ENOMEM: ioctl GNTALLOC_ALLOC_GREF: limit of 1200 pages of shared memory in domain 1, 1024 in use, 512 wanted.*; raise it with: interdom host set 1 maxMemory 2400$/,
+      /^ENOMEM: ioctl GNTALLOC_ALLOC_GREF: limit of 1200 pages of shared memory in domain 1, 1200 in use, 16 wanted.*; raise it with: interdom host set 1 maxMemory 2400$/,
     take: xen => {
       let domid = B
       forever(() => xen.share({ to: domid++ }))
@@ -170,20 +170,33 @@ describe('a domain that takes all it can is refused', () => {
     using a = await machine.connect({ domid: A })
     using b = await machine.connect({ domid: B })
     using c = await machine.connect({ domid: C })
-    await machine.setLimit(A, 'maxMemory', 1600)
+    await machine.setLimit(A, 'maxMemory', 50)
     const offered = [b.share({ to: A }), b.share({ to: A, writable: true })]
     const fromC = c.share({ to: A })
     using first = a.map(offered[0]?.grants ?? [])
     expect(first.u8(0)).toBe(0)
     expect(() => a.map(offered[1]?.grants ?? [])).toThrow(
-      /^ENOMEM: mmap gntdev: limit of 800 pages of domain 2 in domain 1, 512 in use, 512 wanted.*interdom host set 1 maxMemory 3200$/,
+      /^ENOMEM: mmap gntdev: limit of 25 pages of domain 2 in domain 1, 16 in use, 16 wanted.*interdom host set 1 maxMemory 100$/,
     )
     using other = a.map(fromC.grants)
     expect(other.u8(0)).toBe(0)
     using own = a.share({ to: B })
     expect(own.grants).toHaveLength(1)
-    expect(() => a.share({ to: C })).toThrow(/^ENOMEM: .*limit of 1600 pages of shared memory/)
+    expect(() => a.share({ to: C })).toThrow(/^ENOMEM: .*limit of 50 pages of shared memory/)
     for (const share of [...offered, fromC]) share.close()
+  })
+
+  test('but not by a page and a port for each of a thousand peers', async ({ machine }) => {
+    using xen = await machine.connect({ domid: A })
+    const peers = Array.from({ length: 1000 }, (_, i) => 1000 + i)
+    const pages = peers.map(to => xen.share({ to, writable: true }))
+    const ports = peers.map(to => xen.evtchn.bindUnbound({ to }))
+    pages.forEach((page, i) => {
+      page.bytes[0] = i
+    })
+    expect(pages.map(page => page.bytes[0])).toEqual(peers.map((_, i) => i % 256))
+    await others(machine)
+    for (const one of [...pages, ...ports]) one.close()
   })
 
   test('at the number of domains of a host', async ({ machine }) => {
