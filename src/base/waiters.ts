@@ -11,7 +11,8 @@ interface Waiter {
  * keeps the process alive and an idle device does not.
  */
 export class Waiters {
-  readonly #waiting = new Set<Waiter>()
+  /** Made for the first who waits: there are ports by the thousand that nobody awaits. */
+  #waiting: Set<Waiter> | undefined
   readonly #busy: (isWaiting: boolean) => void
 
   constructor(busy: (isWaiting: boolean) => void = () => undefined) {
@@ -19,7 +20,7 @@ export class Waiters {
   }
 
   get isWaiting(): boolean {
-    return this.#waiting.size > 0
+    return this.#waiting !== undefined && this.#waiting.size > 0
   }
 
   /** Resolves at the next `wake()`; rejects with the signal's reason, or with that of `fail()`. */
@@ -31,23 +32,24 @@ export class Waiters {
         waiter.abort = () => this.#leave(waiter).reject(signal.reason)
         signal.addEventListener('abort', waiter.abort)
       }
+      this.#waiting ??= new Set()
       this.#waiting.add(waiter)
       if (this.#waiting.size === 1) this.#busy(true)
     })
   }
 
   wake(): void {
-    for (const waiter of [...this.#waiting]) this.#leave(waiter).resolve()
+    for (const waiter of [...(this.#waiting ?? [])]) this.#leave(waiter).resolve()
   }
 
   fail(reason: unknown): void {
-    for (const waiter of [...this.#waiting]) this.#leave(waiter).reject(reason)
+    for (const waiter of [...(this.#waiting ?? [])]) this.#leave(waiter).reject(reason)
   }
 
   #leave(waiter: Waiter): Waiter {
-    this.#waiting.delete(waiter)
+    this.#waiting?.delete(waiter)
     if (waiter.abort) waiter.signal?.removeEventListener('abort', waiter.abort)
-    if (this.#waiting.size === 0) this.#busy(false)
+    if (!this.isWaiting) this.#busy(false)
     return waiter
   }
 }

@@ -5,7 +5,7 @@ import { ClosedError, XenError } from '../base/errors.ts'
 import { callDevice } from '../device-call.ts'
 import type { Device } from '../platform.ts'
 import { ROUNDS_A_TURN } from './limits.ts'
-import type { PortState } from './port-state.ts'
+import { type PortState, wireOf } from './port-state.ts'
 
 /** Ports that one read or write of the device carries. */
 const PORTS_A_CALL: number = EVTCHN_IO_MAX / PORT_SIZE
@@ -74,7 +74,7 @@ export class Dispatcher {
 
   /** Writes the port back: the driver will queue its next event, or at once the one it holds. */
   rearm(state: PortState): void {
-    this.#write(state.wire)
+    this.#write(wireOf(state))
   }
 
   setRef(state: PortState, isRef: boolean): void {

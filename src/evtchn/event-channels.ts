@@ -8,7 +8,6 @@ import {
   EVTCHN_RESTRICT_DOMID,
   EVTCHN_UNBIND,
   encodeBindInterdomain,
-  encodePorts,
   encodeRestrictDomid,
   encodeU32,
 } from '../abi/evtchn.ts'
@@ -116,7 +115,7 @@ export class EventChannels {
     const owner = this.#owner
     const state: PortState = {
       port,
-      wire: encodePorts([port]),
+      wire: undefined,
       pending: false,
       isClosed: false,
       isRef: true,

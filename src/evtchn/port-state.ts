@@ -1,3 +1,4 @@
+import { encodeU32 } from '../abi/evtchn.ts'
 import type { Closable } from '../base/owner.ts'
 import type { Waiters } from '../base/waiters.ts'
 
@@ -7,8 +8,8 @@ import type { Waiters } from '../base/waiters.ts'
  */
 export interface PortState extends Closable {
   readonly port: number
-  /** The port as write(2) and NOTIFY take it. */
-  readonly wire: Uint8Array
+  /** The port as write(2) and NOTIFY take it, once it was needed: see {@link wireOf}. */
+  wire: Uint8Array | undefined
   /** An event was read from the device that nobody has awaited yet; further ones merge into it. */
   pending: boolean
   isClosed: boolean
@@ -16,4 +17,10 @@ export interface PortState extends Closable {
   isRef: boolean
   /** Who awaits its next event; they tell the dispatcher when there are any. */
   readonly waiters: Waiters
+}
+
+/** The port as write(2) and NOTIFY take it. */
+export function wireOf(state: PortState): Uint8Array {
+  state.wire ??= encodeU32(state.port)
+  return state.wire
 }

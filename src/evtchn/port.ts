@@ -5,7 +5,7 @@ import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
 import { Anchor } from '../memory/anchor.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import type { PortState } from './port-state.ts'
+import { type PortState, wireOf } from './port-state.ts'
 
 /** How a wait ends before its event. */
 export interface WaitOptions {
@@ -46,7 +46,8 @@ export class Port {
   /** Sends an event to the other end. Succeeds when nobody is there, as on Xen. */
   notify(): void {
     this.#assertOpen()
-    callDevice(this.#dispatcher.device, EVTCHN_NOTIFY, this.#state.wire, { port: this.port })
+    const { device } = this.#dispatcher
+    callDevice(device, EVTCHN_NOTIFY, wireOf(this.#state), { port: this.port })
   }
 
   /**

@@ -18,7 +18,7 @@ const RING_ENTRIES = 64
 
 function stateOf(port: number, dispatcher: Dispatcher): PortState {
   const close = () => undefined
-  const wire = encodePorts([port])
+  const wire = undefined
   const waiters = new Waiters(isAwaited => dispatcher.awaited(state, isAwaited))
   const state = { port, wire, pending: false, isClosed: false, isRef: true, waiters, close }
   return state
