@@ -1,6 +1,17 @@
-import { describe, expect, test } from 'vitest'
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { doctorText, isUsable } from '../../src/cli/doctor.ts'
 import { type DoctorRow, doctorRows, type Probes } from '../../src/cli/doctor-rows.ts'
+
+const run = promisify(execFile)
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+/** Nobody of importance. */
+const UID = 65_432
 
 const FILES: Readonly<Record<string, string>> = {
   '/sys/hypervisor/type': 'xen',
@@ -169,5 +180,73 @@ describe('the doctor', () => {
     const text = doctorText(await machine({ nodeVersion: 'v18.1.0' }))
     expect(text).toMatch(/^Needed by everything\n {2}missing {2}Node\.js +v18\.1\.0\n +→ install/)
     expect(text.match(/^\S/gm)).toHaveLength(5)
+  })
+})
+
+describe('the directory of a host', () => {
+  /** What the doctor itself says of a directory. */
+  async function seen(directory: string, as: readonly string[] = []): Promise<DoctorRow> {
+    const [program = '', ...words] = [...as, process.execPath, MAIN, 'doctor', '--json']
+    const { stdout } = await run(program, [...words, '--host', directory]).catch(error => error)
+    const rows = JSON.parse(stdout) as DoctorRow[]
+    const found = rows.find(({ name }) => name === 'host directory')
+    if (!found) throw new Error(stdout)
+    return found
+  }
+
+  function place(): string {
+    const directory = mkdtempSync(join(tmpdir(), 'interdom-doctor-'))
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    return directory
+  }
+
+  test('may be there or not be there yet, far below one that is', async () => {
+    const directory = place()
+    for (const path of [directory, join(directory, 'a/b/c')]) {
+      expect(await seen(path)).toEqual({
+        group: 'host',
+        name: 'host directory',
+        ok: true,
+        found: path,
+      })
+    }
+    chmodSync(directory, 0o711)
+    expect(await seen(directory)).toMatchObject({ ok: true })
+  })
+
+  test('must be a directory that others cannot enter', async () => {
+    const directory = place()
+    const file = join(directory, 'file')
+    writeFileSync(file, '')
+    expect(await seen(file)).toMatchObject({ ok: false, found: `${file}: not a directory` })
+    expect(await seen(join(file, 'below'))).toMatchObject({ ok: false })
+    chmodSync(directory, 0o755)
+    expect(await seen(directory)).toMatchObject({
+      ok: false,
+      found: `${directory}: others may enter it: chmod 0700`,
+      fix: 'choose another directory with --host, or in INTERDOM_HOST',
+    })
+  })
+
+  test('must be our own, or made where we may write', async ({ skip }) => {
+    if (process.getuid?.() !== 0) skip('needs root, to be another user (setpriv)')
+    const directory = place()
+    const user = ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups']
+    await run('setpriv', [
+      ...user.slice(1),
+      process.execPath,
+      '-e',
+      `require('fs').statSync('${MAIN}')`,
+    ]).catch(() => skip(`uid ${UID} cannot read ${MAIN}`))
+    expect(await seen(directory, user)).toMatchObject({
+      ok: false,
+      found: `${directory}: belongs to uid 0`,
+    })
+    chmodSync(directory, 0o755)
+    const below = join(directory, 'new')
+    expect(await seen(below, user)).toMatchObject({
+      ok: false,
+      found: `${below}: EACCES at ${directory}, where it would be made`,
+    })
   })
 })
