@@ -92,7 +92,9 @@ export class CallSocket {
     this.#serial = serial
     // Whoever was turned away finds nobody to send to, and the reason waiting.
     const sent = this.#send(op, serial, 0)
-    if (sent < 0 && op !== OP.hello && op !== OP.admin) return this.#undeliverable(sent)
+    const isEnded = sent === -ERRNO.EPIPE || sent === -ERRNO.ECONNRESET
+    const mayBeTurnedAway = isEnded && (op === OP.hello || op === OP.admin)
+    if (sent < 0 && !mayBeTurnedAway) return this.#undeliverable(sent)
     const reply = this.#receive()
     if (reply === -ERRNO.EAGAIN) return this.#undeliverable(reply)
     this.#unanswered = 0
@@ -153,8 +155,10 @@ export class CallSocket {
 
   /** What could not be sent, or was not answered. */
   #undeliverable(result: number): Reply {
-    const isSilent = result === -ERRNO.EAGAIN
-    const how = isSilent ? `did not answer within ${this.#timeoutMs} ms` : 'is gone'
+    let how = 'is gone'
+    if (result === -ERRNO.EAGAIN) how = `did not answer within ${this.#timeoutMs} ms`
+    // A large body is a descriptor, which connections for orders refuse.
+    if (result === -ERRNO.EPERM) how = 'takes no order as long as this'
     return this.die(`the host at ${this.path} ${how}`)
   }
 
