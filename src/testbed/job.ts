@@ -1,6 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { createReadStream, createWriteStream, existsSync, readFileSync } from 'node:fs'
 import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { createGzip } from 'node:zlib'
 import { execute } from './process.ts'
 
 export type DomainName = 'dom0' | 'domu1' | 'domu2' | 'domu3' | 'domu4'
@@ -41,23 +43,28 @@ export async function prepareJob(host: string): Promise<void> {
 }
 
 /**
- * Packs the payload's folder, if there is one, and gives the archive's path.
- * @param step - The archive's size is a multiple of it; what a saved machine knows of its disk
- * must fit the next payload too.
+ * Packs the payload's folder, if there is one, and gives the archive's path. The file is as large
+ * as what it unpacks to, whatever it holds: the domains' memory is measured by it. It is compressed
+ * since the way into a guest is a slow one.
+ * @param step - The file's size is a multiple of it; what a saved machine knows of its disk must
+ * fit the next payload too.
  */
 export async function packPayload(
   host: string,
   payload: string | undefined,
   step: number,
 ): Promise<string> {
-  const archive = join(jobFolder(host), 'payload.tar')
+  const tar = join(jobFolder(host), 'payload.tar')
+  const archive = `${tar}.gz`
   const owner = ['--owner=0', '--group=0', '--numeric-owner']
   const files = payload === undefined ? ['-T', '/dev/null'] : ['-C', payload, '.']
-  await execute('tar', ['-c', ...owner, '-f', archive, ...files])
-  const { size } = await stat(archive)
-  const blocks = Math.ceil(size / payloadBlock)
+  await execute('tar', ['-c', ...owner, '-f', tar, ...files])
+  await pipeline(createReadStream(tar), createGzip(), createWriteStream(archive))
+  const [{ size }, { size: packed }] = [await stat(tar), await stat(archive)]
+  await rm(tar)
+  const blocks = Math.ceil(packed / payloadBlock)
   await writeFile(join(jobFolder(host), 'payload-blocks'), `${blocks}\n`)
-  await truncate(archive, Math.ceil(size / step) * step)
+  await truncate(archive, Math.ceil(Math.max(size, packed) / step) * step)
   return archive
 }
 
