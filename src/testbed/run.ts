@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { statSync } from 'node:fs'
-import { mkdir, readdir, realpath, rm, stat, utimes } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, realpath, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from './build.ts'
 import { consoleTail } from './console-tail.ts'
@@ -173,7 +173,10 @@ async function runMachine(
   for (const domain of commands) {
     domains[domain] = { ...recorder.outputOf(domain), exitCode: state.exits.get(domain) }
   }
-  const failure = failureOf(state, timedOut ? limit : undefined, machine)
+  const failure =
+    typeof from === 'object' && !isRestored(machine.host)
+      ? await notRestored(machine, from)
+      : failureOf(state, timedOut ? limit : undefined, machine)
   const failed = commands.map(domain => state.exits.get(domain) ?? 0).find(code => code !== 0)
   const exitCode = failure?.exitCode ?? failed ?? 0
   return { exitCode, failure, domains, seconds, console: machine.console, out: machine.host }
@@ -203,6 +206,13 @@ async function untilEnd(
     process.removeListener('exit', stop)
   }
   return timedOut
+}
+
+/** Whatever is wrong with a saved state, the next run does not meet it again. */
+async function notRestored(machine: Machine, from: { snapshot: string }): Promise<TestbedError> {
+  await rm(join(machine.images, from.snapshot), { force: true })
+  const text = 'the machine did not go on from its saved state, which is removed: run it again'
+  return new TestbedError('ERR_TESTBED_SETUP', `${text}\n${consoleTail(machine)}`)
 }
 
 function failureOf(
@@ -279,14 +289,15 @@ async function outFolder(wanted: string | undefined): Promise<string> {
     return await realpath(wanted)
   }
   const runs = join(cacheFolder(), 'runs')
-  const name = `${new Date().toISOString().replaceAll(':', '')}-${process.pid}`
-  await mkdir(join(runs, name), { recursive: true })
+  await mkdir(runs, { recursive: true })
+  // Several runs may start in the same moment, also in one process.
+  const folder = await mkdtemp(join(runs, `${new Date().toISOString().replaceAll(':', '')}-`))
   for (const old of (await readdir(runs)).sort().slice(0, -keptRuns)) {
     // A run of another process may be at work in it.
     const { mtimeMs } = await stat(join(runs, old))
     if (Date.now() - mtimeMs > hour) await rm(join(runs, old), { recursive: true, force: true })
   }
-  return await realpath(join(runs, name))
+  return await realpath(folder)
 }
 
 function isFolder(path: string): boolean {
