@@ -1,18 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import type { ConformanceReport } from '../../src/conformance/report.ts'
-import {
-  DOM0_MEMORY,
-  parseReport,
-  runWithPackage,
-  SUITE_COMMAND,
-  SUITE_GUESTS,
-} from '../../src/conformance/xen-testbed.ts'
+import { parseReport, runWithPackage, SUITE_COMMAND } from '../../src/conformance/xen-testbed.ts'
 import { defaultKernel } from '../../src/testbed/packages.ts'
 import { cacheFolder } from '../../src/testbed/places.ts'
+import type { RunOptions } from '../../src/testbed/run.ts'
 import { BAD_INPUT, BAD_INPUT_PEER, type BadInputPlace } from '../cli/bad-input.ts'
 import { type ShellSide, sidesArgument, TWO_SHELLS } from '../cli/two-shells.ts'
 import { CALLS_COMMANDS, compileCalls } from './calls-programs.ts'
@@ -25,8 +20,8 @@ const KERNELS: Readonly<Record<KernelName, string>> = {
   '6.1': 'linux-image-amd64',
 }
 
-/** A shell of each side is a Node, and four pairs of them run at a time. Megabytes. */
-const GUEST_MEMORY = 640
+/** The suite destroys all but one, and the script of bad input that one. */
+const GUESTS = 4
 
 const SHELL = 'exec node /payload/dist/cli/main.js shell'
 const dom0: ShellSide = { domid: 0, run: ['sh', '-c'], shell: SHELL }
@@ -41,16 +36,26 @@ const PAIRS: Readonly<Record<string, { A: ShellSide; B: ShellSide }>> = {
 }
 const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
 
-/** Two pairs at a time that have no domain's grants to another in common, since refs come again. */
+/**
+ * Two pairs at a time that have no domain's grants to another in common, since refs come again.
+ * More at a time would work, and take longer: each domain gets a turn at a processor less often.
+ */
 const SHELLS = Object.entries(PAIRS).map(([pair, sides], n) => {
   const play = `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`
   return n === 0 ? `${play} &` : n === 1 ? `${play}; wait` : play
 })
 
+/**
+ * A machine has two processors. Where they do not run at the same time, a domain takes the events
+ * of another late, and those that came meanwhile are one: not what a world says of a sequence.
+ */
+const CORES = 2
+
 const REFUSALS_FILE = 'refusals.txt'
-/** The guest that it destroys is made for it, since none may be left of those before. */
+/** Destroys the guest that the suite has left, or one that is made for it. */
 const REFUSALS = [
-  'B=$(new-guest)',
+  'for n in $(xenstore-list /local/domain); do [ $n = 0 ] || B=$n; done',
+  '[ -n "$B" ] || B=$(new-guest)',
   `node /payload/${basename(BAD_INPUT)} "${place()}" >/host/${REFUSALS_FILE}`,
 ]
 
@@ -83,21 +88,24 @@ const SUITE_FILE = 'conformance.json'
 const SUITE = `(${SUITE_COMMAND}) >/host/${SUITE_FILE}`
 
 /**
- * Boots Xen with two guests, once with each kernel, and runs all that needs it. The suite comes
- * last: it sets limits of the kernel that others share with it, and destroys the guests.
+ * Starts Xen with its guests, once with each kernel, and runs all that needs it. The suite comes
+ * late: it sets limits of the kernel that others share with it, and destroys the guests.
  */
 export default async function runOnce({ provide }: TestProject): Promise<void> {
   const programs = await mkdtemp(join(tmpdir(), 'interdom-calls-'))
   try {
-    const files = [TWO_SHELLS, ...(await compileCalls(programs))]
-    const newer = await boot('6.12', [...SHELLS, ...CALLS_COMMANDS, SUITE], files)
-    const older = await boot('6.1', [SUITE, ...REFUSALS], [BAD_INPUT, BAD_INPUT_PEER])
+    const badInput = [BAD_INPUT, BAD_INPUT_PEER]
+    const more = [...badInput, TWO_SHELLS, ...(await compileCalls(programs))]
+    const [newer, older] = await allOrNone(
+      stop => boot('6.12', [...SHELLS, ...CALLS_COMMANDS, SUITE, ...REFUSALS], more, stop),
+      stop => boot('6.1', [SUITE, ...REFUSALS], badInput, stop),
+    )
     const { told } = newer
     const shells = Object.keys(PAIRS).map(pair => [pair, told(shellsFile(pair))])
     provide('onXen', {
       conformance: { '6.12': newer.report, '6.1': older.report },
       shells: Object.fromEntries(shells) as OnXen['shells'],
-      refusals: older.told(REFUSALS_FILE),
+      refusals: { '6.12': told(REFUSALS_FILE), '6.1': older.told(REFUSALS_FILE) },
       sequences: { '6.12': newer.sequences, '6.1': older.sequences },
       calls: { theirs: told('theirs.calls'), ours: told('ours.calls') },
     })
@@ -113,25 +121,52 @@ interface Told {
   readonly told: (file: string) => string
 }
 
+/**
+ * Both at the same time where each has the cores that it wants, else one after the other. When one
+ * fails the other is stopped, and the first failure is thrown.
+ */
+async function allOrNone(...tasks: readonly [Task, Task]): Promise<[newer: Told, older: Told]> {
+  const stop = new AbortController()
+  const attempt = async (task: Task): Promise<Told> => {
+    try {
+      return await task(stop.signal)
+    } catch (error) {
+      stop.abort(error)
+      throw error
+    }
+  }
+  if (availableParallelism() < 2 * CORES) return [await attempt(tasks[0]), await attempt(tasks[1])]
+  const [first, second] = [attempt(tasks[0]), attempt(tasks[1])]
+  await Promise.allSettled([first, second])
+  stop.signal.throwIfAborted()
+  return [await first, await second]
+}
+
+type Task = (stop: AbortSignal) => Promise<Told>
+
 async function boot(
   kernel: KernelName,
   commands: readonly string[],
-  files: readonly string[] = [],
+  files: readonly string[],
+  signal: AbortSignal,
 ): Promise<Told> {
   const sequences = await Sequences.compose(`linux-${kernel}`)
   const folder = await mkdtemp(join(tmpdir(), 'interdom-sequences-'))
-  const script = await sequences.writeTo(folder)
-  const { domains, out, seconds } = await runWithPackage(
-    {
-      kernel: KERNELS[kernel],
-      dom0: [PLAY_COMMAND, ...commands].join('\n'),
-      guests: SUITE_GUESTS,
-      ...(files.length > 0 && { memory: { dom0: DOM0_MEMORY, guest: GUEST_MEMORY } }),
-      onStep: text => console.error(text),
-    },
-    [...files, script],
-  )
-  await rm(folder, { recursive: true })
+  const options: RunOptions = {
+    kernel: KERNELS[kernel],
+    dom0: [PLAY_COMMAND, ...commands].join('\n'),
+    guests: GUESTS,
+    snapshot: true,
+    signal,
+    onStep: text => console.error(`Linux ${kernel}: ${text}`),
+  }
+  const { domains, out, seconds } = await sequences
+    .writeTo(folder)
+    .then(script => runWithPackage(options, [...files, script]))
+    .catch((cause: unknown) => {
+      throw new Error(`the machine with Linux ${kernel} failed: ${cause}`, { cause })
+    })
+    .finally(() => rm(folder, { recursive: true }))
   const told = (file: string): string => readFileSync(join(out, file), 'utf8')
   const text = told(SUITE_FILE)
   const report = parseReport(text, domains.dom0?.stderr ?? '')

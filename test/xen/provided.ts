@@ -1,7 +1,7 @@
 import type { ConformanceReport } from '../../src/conformance/report.ts'
 import type { SequencesReport } from './sequences.ts'
 
-/** The kernels that dom0 and the guests run, one machine after the other. */
+/** The kernels that dom0 and the guests run, each in a machine of its own. */
 export type KernelName = '6.12' | '6.1'
 
 /** What the runs of the machine told, for the tests. */
@@ -10,7 +10,7 @@ export interface OnXen {
   /** What the script of two shells printed, by who was A and who was B. */
   readonly shells: Readonly<Record<string, string>>
   /** What the script of bad input printed. */
-  readonly refusals: string
+  readonly refusals: Readonly<Record<KernelName, string>>
   /** How random sequences of calls went. */
   readonly sequences: Readonly<Record<KernelName, SequencesReport>>
   /** What tracer.c told of Xen's libraries and of ours. */
