@@ -80,9 +80,7 @@ export class WorldMemory implements Memory {
     const size = pagesOf(newLength) * PAGE_SIZE
     if (result < 0) {
       this.#lowest = before
-      // What lay there may be gone, as where the driver refuses an mmap.
-      const isGone = target !== undefined && !this.#process.vma(target)
-      if (isGone) this.#regions.remove(target, target + size)
+      if (target !== undefined) this.#removeUnmapped(target, target + size)
     } else if (target !== undefined) this.#regions.move(address, end, target, target + size)
     else if (address + size < end) this.#regions.remove(address + size, end)
     return result
@@ -129,8 +127,7 @@ export class WorldMemory implements Memory {
     const end = address + pagesOf(length) * PAGE_SIZE
     if (result < 0) {
       this.#lowest = before
-      // What was there is gone if the driver was asked at all.
-      if (!this.#process.vma(address)) this.#regions.remove(address, end)
+      this.#removeUnmapped(address, end)
       return result
     }
     this.#regions.remove(address, end)
@@ -147,6 +144,16 @@ export class WorldMemory implements Memory {
 
   #assertOpen(): void {
     if (this.#isClosed) throw new ClosedError('the memory of this process')
+  }
+
+  /**
+   * After a refusal: what lay there is gone if the kernel had made room before, and still there if
+   * not, also where it has a hole in front (case 333).
+   */
+  #removeUnmapped(start: Address, end: Address): void {
+    for (let page = start; page < end; page += PAGE_SIZE) {
+      if (!this.#process.vma(page)) this.#regions.remove(page, page + PAGE_SIZE)
+    }
   }
 
   /** The highest free place below all that was given out. */

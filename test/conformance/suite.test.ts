@@ -21,6 +21,7 @@ const NUMBERS = [
   330,
   331,
   332,
+  333,
   // What a signal sees.
   340,
   341,

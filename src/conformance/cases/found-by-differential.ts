@@ -42,4 +42,17 @@ export const foundByDifferential: readonly ConformanceCase[] = [
     332,
     'a byte armed in a page that cannot be mapped, beside one that can, is stored to all the same',
   ),
+  defineCase(
+    333,
+    'a mapping that the kernel refuses before the driver leaves what lies behind a hole',
+    async t => {
+      const [a, d] = [await t.gntalloc(), await t.gntdev()]
+      const { region } = await a.share({ count: 2 })
+      const kept = region.part(1, 1)
+      await kept.store(0, 7)
+      await ok(region.part(0, 1).munmap())
+      await refused('EINVAL', d.mmap(100, 2, { at: region.address }))
+      assert.equal(await kept.byte(0), 7)
+    },
+  ),
 ]
