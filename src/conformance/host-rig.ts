@@ -106,7 +106,8 @@ class HostRig implements Rig {
   async otherDomain(): Promise<RigDomain> {
     const domid = ++this.#lastDomid
     this.#domids.push(domid)
-    this.#order({ order: 'domain', domid, kernel: this.profile.name })
+    // As on Xen, it does not go with its last process.
+    this.#order({ order: 'domain', domid, kernel: this.profile.name, stays: true })
     return {
       domid,
       puppet: async () => {
