@@ -60,6 +60,7 @@
 #define VARIABLES 4096
 #define GUEST (VARIABLES - 1) /* the variable of its domid */
 #define GUEST_PORT 9
+#define LINES_AT_ONCE 16
 #define CONNECT_TRIES 500
 #define CONNECT_EVERY_US 20000
 #define DESCRIPTORS 1024
@@ -376,6 +377,10 @@ static void end(struct process *one) {
 static long told[VARIABLES];
 static int guest_socket = -1;
 static FILE *from_guest;
+/* Lines for it that it has not answered. */
+static int unanswered;
+static char lines_told[LINES_AT_ONCE * PAGE];
+static size_t lines_length;
 static const char *guest_file;
 
 static void learn(const char *line) {
@@ -470,17 +475,29 @@ static void destroy_guest(void) {
     if (truncate(guest_file, 0)) die("truncate");
 }
 
-static void forward(const char *line) {
+/* Sends the lines that were kept and passes on what they answer. */
+static void hear_guest(void) {
     static char answer[BYTES_MAX * 2 + 64];
-    if (!from_guest) die("no guest");
+    if (!unanswered) return;
     tell_variables(guest_socket);
-    tell(guest_socket, line, strlen(line));
-    for (;;) {
+    tell(guest_socket, lines_told, lines_length);
+    lines_length = 0;
+    while (unanswered > 0) {
         if (!fgets(answer, sizeof answer, from_guest)) die("the guest's player is gone");
-        if (*answer == '.') return;
-        if (*answer == '=') learn(answer);
+        if (*answer == '.') unanswered--;
+        else if (*answer == '=') learn(answer);
         else tell(1, answer, strlen(answer));
     }
+}
+
+/* Keeps a line for the guest: those in a row travel together, since none needs us in between. */
+static void forward(const char *line) {
+    size_t length = strlen(line);
+    if (!from_guest) die("no guest");
+    if (length >= PAGE) die("too long a line");
+    memcpy(lines_told + lines_length, line, length);
+    lines_length += length;
+    if (++unanswered == LINES_AT_ONCE) hear_guest();
 }
 
 static long set_limit(const char *module, const char *pages) {
@@ -547,9 +564,11 @@ int main(int count, char **arguments) {
         } else if (strtol(line, NULL, 10) >= GUEST_PROCESSES) {
             forward(line);
         } else {
+            hear_guest();
             play_here(line);
         }
     }
+    hear_guest();
     for (int i = 0; i < PROCESSES; i++) end(&processes[i]);
     return 0;
 }

@@ -14,7 +14,7 @@ const SETTLING_PERCENT = 40
 /** So many of those let it come at some moment, needed or not. */
 const WAITING_PERCENT = 10
 /** So many destroy the other domain: a new one takes a machine ten seconds. */
-const DESTROYING_PERCENT = 2
+const DESTROYING_PERCENT = 1
 
 /** A sequence, and what it did and showed on the model. */
 export interface Composed {
