@@ -34,7 +34,13 @@ export class Waiters {
       }
       this.#waiting ??= new Set()
       this.#waiting.add(waiter)
-      if (this.#waiting.size === 1) this.#busy(true)
+      if (this.#waiting.size > 1) return
+      try {
+        this.#busy(true)
+      } catch (error) {
+        // Nothing would wake it; the next one may have more luck.
+        this.#leave(waiter).reject(error)
+      }
     })
   }
 

@@ -159,11 +159,11 @@ export class EventClient {
   }
 
   #watch(inbox: InboxReader): void {
-    this.#unwatched.delete(inbox)
     inbox.watch(() => {
       if (!this.#isListening) this.#unwatched.add(inbox)
       return this.#isListening
     })
+    this.#unwatched.delete(inbox)
   }
 
   /** A message says that `port` was sent to; its word must say so too, or it is no message. */

@@ -3,6 +3,7 @@ import { ERRNO } from '../abi/errno.ts'
 import { XenError } from '../base/errors.ts'
 import { exchange, load } from '../memory/atomics.ts'
 import { close, dup, read } from '../native/files.ts'
+import { noDescriptorLeft } from './descriptor-limit.ts'
 import { LOOK_AT_ALL, SENT } from './inbox.ts'
 import { INBOX_READS_MAX, LINK_SLOTS } from './limits.ts'
 import { mapFile, type SharedFile } from './memfd.ts'
@@ -68,7 +69,7 @@ export class InboxReader {
       return wasWanted
     }
     const fd = dup(this.pipe)
-    if (fd < 0) throw new XenError(fd, 'dup inbox')
+    if (fd < 0) throw new XenError(fd, 'poll evtchn', noDescriptorLeft())
     // The types know `onread` of a socket that connects only; Node takes it here as well.
     const options: SocketConstructorOpts & ConnectOpts = {
       fd,

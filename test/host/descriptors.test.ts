@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { EVTCHN_BIND_UNBOUND_PORT, encodeU32 } from '../../src/abi/evtchn.ts'
 import type { HostStatus } from '../../src/host/administration.ts'
 import { CallSocket } from '../../src/host/call-socket.ts'
 import { connectHost } from '../../src/host/connect-host.ts'
@@ -11,6 +12,12 @@ import { controlPath } from '../../src/host/directory.ts'
 import type { HostPlatform } from '../../src/host/host-platform.ts'
 import { giveOrder } from '../../src/host/orders.ts'
 import { OP } from '../../src/host/wire.ts'
+import {
+  type DescriptorLimit,
+  getDescriptorLimit,
+  setDescriptorLimit,
+} from '../../src/native/process.ts'
+import type { Device } from '../../src/platform.ts'
 import { startHost } from '../../src/start-host.ts'
 
 const run = promisify(execFile)
@@ -117,6 +124,29 @@ describe('descriptors', () => {
       true,
       1,
     ])
+  })
+
+  test('that a client lacks to wait are named too, and it can wait when it has them', async () => {
+    await using machine = await startHost()
+    const receiver = await connectHost({ directory: machine.directory, domid: 1 })
+    using sender = await machine.connect({ domid: 2 })
+    const device = receiver.open('evtchn', { access: 'readwrite', nonblock: true }) as Device
+    const argument = encodeU32(2)
+    const port = device.ioctl(EVTCHN_BIND_UNBOUND_PORT, argument)
+    using bell = sender.evtchn.bindInterdomain({ domid: 1, port })
+    const limit = getDescriptorLimit() as DescriptorLimit
+    setDescriptorLimit({ ...limit, soft: 3 })
+    const refused = device.ready().catch((error: Error) => error)
+    setDescriptorLimit(limit)
+    expect(await refused).toMatchObject({
+      message: expect.stringMatching(
+        /^EMFILE: poll evtchn: RLIMIT_NOFILE .* of this process.*ulimit -n/,
+      ),
+    })
+    bell.notify()
+    await device.ready()
+    expect(device.poll().in).toBe(true)
+    receiver.close()
   })
 
   test('come along with a request only where they carry it', async () => {
