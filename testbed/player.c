@@ -25,9 +25,9 @@
  *     0 destroy                          destroys it
  *
  * Processes from 4 on are the guest's. There a player too makes the calls, `player peer`, which is
- * told lines over TCP: `= n v` is what variable n has, `.` the end of what a line did. FILE has the
- * number of the guest to begin with; the player makes a new one where it has none, and after a
- * destruction, and writes the number down.
+ * told lines over TCP: `= n v` is what variable n has, `.` the end of what a line did, and a line that
+ * does nothing. FILE has the number of the guest to begin with; the player makes a new one where it
+ * has none, and after a destruction, and writes the number down.
  *
  * A number is written out, or `$n`, what call n's variable was given, or `@n`, byte n of the arena,
  * or `%`, the guest's domid.
@@ -490,14 +490,35 @@ static void hear_guest(void) {
     }
 }
 
-/* Keeps a line for the guest: those in a row travel together, since none needs us in between. */
+/* Whether a line can end in an event for the other domain. */
+static bool can_send(const char *line) {
+    static const char *const calls[] = {
+        "ioctl", "pointer", "close", "mmap", "munmap", "reset", "kill",
+    };
+    char call[16];
+    if (sscanf(line, "%*d %15s", call) != 1) return false;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        if (!strcmp(call, calls[i])) return true;
+    return false;
+}
+
+/*
+ * Keeps a line for the guest: those in a row travel together, up to one that can send an event. Two
+ * events that find their receiver without a turn between them are one; hearing the answer is ours.
+ */
 static void forward(const char *line) {
     size_t length = strlen(line);
     if (!from_guest) die("no guest");
     if (length >= PAGE) die("too long a line");
     memcpy(lines_told + lines_length, line, length);
     lines_length += length;
-    if (++unanswered == LINES_AT_ONCE) hear_guest();
+    if (++unanswered == LINES_AT_ONCE || can_send(line)) hear_guest();
+}
+
+/* The guest has taken what events there are for it when its player answers. */
+static void give_turn(void) {
+    forward(".\n");
+    hear_guest();
 }
 
 static long set_limit(const char *module, const char *pages) {
@@ -558,7 +579,7 @@ int main(int count, char **arguments) {
         if (is_peer && *line == '=') {
             learn(line);
         } else if (is_peer) {
-            play_here(line);
+            if (*line != '.') play_here(line);
             tell_variables(1);
             tell(1, ".\n", 2);
         } else if (strtol(line, NULL, 10) >= GUEST_PROCESSES) {
@@ -566,6 +587,7 @@ int main(int count, char **arguments) {
         } else {
             hear_guest();
             play_here(line);
+            if (from_guest && can_send(line)) give_turn();
         }
     }
     hear_guest();
