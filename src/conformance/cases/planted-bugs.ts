@@ -210,6 +210,21 @@ const ports: readonly ConformanceCase[] = [
     assert.equal(await near.notify(port), 0)
     await far.expectSilence()
   }),
+
+  defineCase(618, 'NOTIFY reaches whoever is bound to the port now', async t => {
+    const { near, port, far, farPort } = await t.channel()
+    await ok(near.notify(port))
+    await far.expectEvents(farPort)
+    // Another process, and a second channel of the first: what they had in common stays.
+    await t.channel(near, far)
+    assert.equal(await far.unbind(farPort), 0)
+    const next = await t.evtchn({ on: await t.puppet(1) })
+    const nextPort = await ok(next.bindInterdomain(port))
+    await next.expectEvents(nextPort)
+    await ok(near.notify(port))
+    await next.expectEvents(nextPort)
+    await far.expectSilence()
+  }),
 ]
 
 export const plantedBugs: readonly ConformanceCase[] = [
