@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -14,6 +14,7 @@ import { giveOrder } from '../../src/host/orders.ts'
 import { OP, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
 import { type HostMachine, startHost } from '../../src/start-host.ts'
 import { test } from './machine-test.ts'
+import { stop } from './stopped.ts'
 
 const ENTRY = new URL('../../dist/index.js', import.meta.url).href
 
@@ -24,11 +25,6 @@ function temporary(): string {
 }
 
 /** A signal stops one thread after the other. */
-function isStopped(pid: number): boolean {
-  const threads = readdirSync(`/proc/${pid}/task`)
-  return threads.every(id => /\) T/.test(readFileSync(`/proc/${pid}/task/${id}/stat`, 'latin1')))
-}
-
 async function domids(machine: HostMachine): Promise<number[]> {
   return (await machine.status()).domains.map(({ domid }) => domid)
 }
@@ -144,9 +140,8 @@ describe('a client', () => {
   test('of a host that was stopped has an error within its bound', async ({ machine }) => {
     using _ = await machine.connect({ domid: 1 })
     const socket = new CallSocket(domainPath(machine.directory, 1), 100)
-    process.kill(machine.pid, 'SIGSTOP')
+    await stop(machine.pid)
     try {
-      while (!isStopped(machine.pid)) await new Promise(setImmediate)
       socket.begin(OP.explain).u32(3)
       expect(socket.call().result).toBe(-ERRNO.EHOSTDOWN)
     } finally {

@@ -13,6 +13,7 @@ import { OP } from '../../src/host/wire.ts'
 import type { Device } from '../../src/platform.ts'
 import type { HostMachine } from '../../src/start-host.ts'
 import { test } from './machine-test.ts'
+import { stop } from './stopped.ts'
 
 /**
  * What a client queues instead of asking travels at the end of its turn. These tests are one turn:
@@ -145,10 +146,10 @@ describe('calls that were queued while there was room', () => {
     expect(one.platform.socket.isDead).toBe(false)
   })
 
-  test('do not wait for ever for a host that has stopped', ({ machine }) => {
+  test('do not wait for ever for a host that has stopped', async ({ machine }) => {
     using present = new Actor(machine, 1)
     const socket = new CallSocket(domainPath(machine.directory, 1), 100)
-    process.kill(machine.pid, 'SIGSTOP')
+    await stop(machine.pid)
     try {
       for (let calls = 0; calls < 1000 * QUEUED_CALLS_MAX && !socket.isDead; calls++) {
         socket.beginQueued(OP.munmap).u64(0).u64(PAGE_SIZE)
