@@ -1,5 +1,11 @@
-/** What an anchor's release is called with; at module level, since V8 drops unreferenced ones. */
-const releases = new FinalizationRegistry<() => void>(release => release())
+/** What an anchor leaves behind for the time when it has been collected. */
+interface Legacy {
+  /** Undefined once somebody else has seen to it. */
+  release: (() => void) | undefined
+}
+
+/** At module level, since V8 drops unreferenced ones; to unregister costs more than to leave it. */
+const legacies = new FinalizationRegistry<Legacy>(legacy => legacy.release?.())
 
 /** Holder → what it holds: an entry keeps the anchor for exactly as long as the holder lives. */
 const held = new WeakMap<object, Set<Anchor<unknown>>>()
@@ -33,11 +39,12 @@ const held = new WeakMap<object, Set<Anchor<unknown>>>()
  * not at all when the process exits before, and an exception in it is an uncaught one.
  */
 export class Anchor<State> {
-  #isPending = true
+  readonly #legacy: Legacy
 
   /** The creator is a holder by keeping the anchor in a field of its own. */
   constructor(release: (state: State) => void, state: State) {
-    releases.register(this, () => release(state), this)
+    this.#legacy = { release: () => release(state) }
+    legacies.register(this, this.#legacy)
   }
 
   /** From now on the anchor also lives for as long as `holder` does. Idempotent. */
@@ -50,7 +57,7 @@ export class Anchor<State> {
 
   /** False once dismissed. */
   get isPending(): boolean {
-    return this.#isPending
+    return this.#legacy.release !== undefined
   }
 
   /**
@@ -58,9 +65,8 @@ export class Anchor<State> {
    * one that is to do the work.
    */
   dismiss(): boolean {
-    if (!this.#isPending) return false
-    this.#isPending = false
-    releases.unregister(this)
+    if (!this.isPending) return false
+    this.#legacy.release = undefined
     return true
   }
 }

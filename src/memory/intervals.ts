@@ -83,6 +83,7 @@ export class IntervalList<T extends Interval> {
 
   /** Takes addresses out of whatever covers them, and answers what did. */
   cut(start: number, end: number): T[] {
+    if (this.#chunks.length === 0) return []
     const covering = this.overlapping(start, end)
     for (const item of covering) {
       if (start <= item.start && item.end <= end) this.replace(item, NOTHING)
