@@ -50,7 +50,7 @@ export const host = [
     name: 'host-no-event-for-the-dead',
     bug: 'the host does not send for the dead',
     file: links,
-    edits: [['if (entry?.bits.send()) entry.inbox.post(encodeU32(port))', '']],
+    edits: [['if (entry.isTold) entry.inbox.post(encodeU32(port))', '']],
   },
   {
     name: 'host-pending-lost',

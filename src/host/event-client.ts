@@ -89,8 +89,11 @@ export class EventClient {
     if (this.#epoll < 0) throw new XenError(this.#epoll, 'epoll_create1')
   }
 
-  /** Takes in a port that the host has bound, from the tail of its answer. */
-  bound(port: number, { body, fds }: Reply): void {
+  /**
+   * Takes in a port that the host has bound, from the tail of its answer; with its first event when
+   * Xen has raised that already (case 187).
+   */
+  bound(port: number, { body, fds }: Reply, isRaised: boolean): void {
     const id = body.u32()
     const slot = body.u32()
     body.u32()
@@ -99,6 +102,7 @@ export class EventClient {
     const bits = new SharedPortBits(inbox.states.words, slot)
     this.#ports.set(port, { inbox, slot, bits, out: undefined })
     this.ring.bind(port, bits)
+    if (isRaised) this.ring.arrived(port)
   }
 
   /** Lets a port go that the host has unbound. */

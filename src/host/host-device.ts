@@ -39,7 +39,7 @@ import { QUEUED_PAGES_MAX } from './limits.ts'
 import type { OpenFile } from './open-file.ts'
 import { nextMappingStart } from './own-maps.ts'
 import { encodeRanges, type MemoryRange } from './snapshot.ts'
-import { type BodyReader, type BodyWriter, OP } from './wire.ts'
+import { BOUND, type BodyReader, type BodyWriter, OP } from './wire.ts'
 
 const NO_BYTES = new Uint8Array(0)
 
@@ -237,7 +237,8 @@ export class HostDevice implements Device {
     const fresh = body.u32()
     for (let i = 0; i < fresh; i++) memory.chunks.expect(body.u32())
     if (result === 0) this.#learn(number, ranges[0]?.bytes, body)
-    if (events && body.u32() === 1) {
+    const bound = events ? body.u32() : BOUND.nothing
+    if (events && bound !== BOUND.nothing) {
       const port = number === EVTCHN_BIND_STATIC ? firstWord(ranges) : (reply.lost ?? result)
       if (reply.lost !== undefined) {
         // Bound there, without a way to hear of it here.
@@ -246,7 +247,7 @@ export class HostDevice implements Device {
         this.#call(EVTCHN_UNBIND, ARGUMENT_ADDRESS, [range])
         return result
       }
-      events.bound(port, reply)
+      events.bound(port, reply, bound === BOUND.raised)
     } else if (events && number === EVTCHN_UNBIND && result === 0) events.unbound(firstWord(ranges))
     if (fresh > 0) memory.chunks.prepare()
     return result

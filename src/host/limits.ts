@@ -24,8 +24,8 @@ export const SOCKET_PATH_MAX = 107
 export const LOOP_EVENTS_MAX = 64
 /** Calls of a client since the host last answered one; the next waits for an answer. */
 export const QUEUED_CALLS_MAX = 64
-/** Pages of a map that is booked without asking. */
-export const QUEUED_PAGES_MAX = 128
+/** Pages of a map that is booked without asking: as many as lie in a chunk. */
+export const QUEUED_PAGES_MAX = 512
 /** Chunks without a page in use that wait for their granter's next grant. */
 export const EMPTY_CHUNKS_MAX = 8
 /** Dropped clients of which one second's log tells; the others are counted. */

@@ -17,6 +17,10 @@ export interface PortEntry {
   /** What it is connected to, and the number of that connection: 0 while there is none. */
   peer: { domid: number; port: number } | undefined
   serial: number
+  /** The answer to the call that bound it has told its client of it. */
+  isTold: boolean
+  /** Before that an event came: the answer tells of it too, and no message is needed. */
+  isRaised: boolean
 }
 
 /**
@@ -116,6 +120,8 @@ class LinkQueue implements EventQueue {
       bits: new SharedPortBits(inbox.states, slot),
       peer: undefined,
       serial: 0,
+      isTold: false,
+      isRaised: false,
     }
     this.#entries.set(port, entry)
     this.#links.add(entry)
@@ -154,6 +160,8 @@ class LinkQueue implements EventQueue {
 
   raise(port: number): void {
     const entry = this.#entries.get(port)
-    if (entry?.bits.send()) entry.inbox.post(encodeU32(port))
+    if (!entry?.bits.send()) return
+    if (entry.isTold) entry.inbox.post(encodeU32(port))
+    else entry.isRaised = true
   }
 }

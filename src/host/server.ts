@@ -216,14 +216,12 @@ export class Server {
     const session = new Session(this, domain, peer.pid)
     this.sessions.set(client, session)
     const lifeline = (): number => this.#lifelines.make(client, () => this.#drop(client))
-    this.#loop.watch(client, () =>
-      this.#serve(client, (op, body, answer) => {
-        if (op === OP.hello) return session.greet(body, answer, lifeline)
-        const answered = session.handle(op, body, answer)
-        this.limitPages.publish(domain)
-        return answered
-      }),
-    )
+    this.#watch(client, (op, body, answer) => {
+      if (op === OP.hello) return session.greet(body, answer, lifeline)
+      const answered = session.handle(op, body, answer)
+      this.limitPages.publish(domain)
+      return answered
+    })
   }
 
   #admitAdministrator(client: number): void {
@@ -233,13 +231,15 @@ export class Server {
     }
     this.#administrators++
     sockets.refuseDescriptors(client)
-    this.#loop.watch(client, () =>
-      this.#serve(client, (op, body, answer) => {
-        if (op !== OP.admin) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not an order')
-        answer.text(JSON.stringify(administer(this, JSON.parse(body.text()))))
-        return { result: 0 }
-      }),
-    )
+    this.#watch(client, (op, body, answer) => {
+      if (op !== OP.admin) throw new ProtocolError('ERR_HOST_PROTOCOL', 'not an order')
+      answer.text(JSON.stringify(administer(this, JSON.parse(body.text()))))
+      return { result: 0 }
+    })
+  }
+
+  #watch(client: number, handle: Handler): void {
+    this.#loop.watch(client, () => this.#serve(client, handle))
   }
 
   /** Answers one request of a client, what it queued first; one that is none ends the client. */

@@ -10,25 +10,33 @@ import {
   MAP_GRANT_REF_SIZE,
 } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import { type ErrorFacts, ProtocolError } from '../base/errors.ts'
+import { ProtocolError } from '../base/errors.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { Domain } from '../kernel/domain.ts'
-import { GntallocFile } from '../kernel/gntalloc.ts'
+import type { GntallocFile } from '../kernel/gntalloc.ts'
 import { GntdevFile } from '../kernel/gntdev.ts'
 import type { GrantCopy } from '../kernel/gntdev-copy.ts'
 import type { Machine } from '../kernel/machine.ts'
 import type { Process } from '../kernel/process.ts'
 import { NO_FRAME } from '../kernel/vma.ts'
-import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
 import type { Answer, LongCall } from './answer.ts'
-import type { Chunk, ChunkStore } from './chunk-store.ts'
+import type { ChunkStore } from './chunk-store.ts'
 import { withCommand } from './knob.ts'
 import { LateCalls } from './late-calls.ts'
 import type { LimitPages } from './limit-pages.ts'
 import { COPY_SLICE, QUEUED_PAGES_MAX, WRITES_SLICE } from './limits.ts'
 import type { Links, PortEntry } from './links.ts'
+import { ShownPages } from './shown-pages.ts'
 import { decodeRanges, encodeWrites, Snapshot, writesEncoder } from './snapshot.ts'
-import { type BodyReader, type BodyWriter, NO_FD, OP, WIRE_MAGIC, WIRE_VERSION } from './wire.ts'
+import {
+  BOUND,
+  type BodyReader,
+  type BodyWriter,
+  NO_FD,
+  OP,
+  WIRE_MAGIC,
+  WIRE_VERSION,
+} from './wire.ts'
 
 export interface SessionContext {
   readonly machine: Machine
@@ -38,8 +46,8 @@ export interface SessionContext {
   readonly limitPages: LimitPages
 }
 
-const FUTURE_WRITE_SEALS = F_SEAL_FUTURE_WRITE | F_SEAL_SEAL
 const ACCESS = ['read', 'write', 'readwrite'] as const
+const NO_FRAMES: readonly Frame[] = []
 
 /**
  * One client: a process of a domain. Every call arrives here as numbers and bytes that a hostile
@@ -51,14 +59,14 @@ export class Session {
   readonly #context: SessionContext
   #isGreeted = false
   readonly #lateCalls: LateCalls
-  /** Why a chunk could not be shown, when there is more to say than that. */
-  #refusal: ErrorFacts | undefined
+  readonly #shown: ShownPages
 
   constructor(context: SessionContext, domain: Domain, pid: number) {
     this.#context = context
     this.domain = domain
     this.process = domain.createProcess({ pid })
     this.#lateCalls = new LateCalls(domain, context.limitPages)
+    this.#shown = new ShownPages(context.chunks, this.process)
   }
 
   /** The first call. The lifeline is made when the versions agree. */
@@ -98,9 +106,9 @@ export class Session {
       case OP.close:
         return this.#descriptor(body, fd => this.process.close(fd))
       case OP.chunk:
-        return this.#chunk(body, answer)
+        return this.#shown.chunk(body, answer)
       case OP.chunkMapped:
-        return this.#chunkMapped(body)
+        return this.#shown.mapped(body)
       case OP.peer:
         return this.#peer(body, answer)
       case OP.explain:
@@ -149,12 +157,17 @@ export class Session {
     }
     const result = this.process.ioctl(fd, number, argument, memory)
     encodeWrites(answer, memory.writes)
-    if (result === 0 && number === GNTALLOC_ALLOC_GREF) this.#announceChunks(answer, fd, memory)
+    if (result === 0 && number === GNTALLOC_ALLOC_GREF) this.#showAllocation(answer, fd)
     else answer.u32(0)
     const port = number === EVTCHN_BIND_STATIC && result === 0 ? memory.firstU32 : result
     const entry = port > 0 ? this.#ownPort(fd, port) : undefined
-    answer.u32(entry ? 1 : 0)
-    return entry ? { result, ...this.#describeInbox(answer, entry, 'read') } : { result }
+    if (!entry) {
+      answer.u32(BOUND.nothing)
+      return { result }
+    }
+    entry.isTold = true
+    answer.u32(entry.isRaised ? BOUND.raised : BOUND.idle)
+    return { result, ...this.#describeInbox(answer, entry, 'read') }
   }
 
   /** A GRANT_COPY that fits a slice is answered at once. */
@@ -176,50 +189,12 @@ export class Session {
     }
   }
 
-  /** After an ALLOC: the chunks that this process must map before they can be sealed; the pages. */
-  #announceChunks(answer: BodyWriter, fd: number, memory: Snapshot): void {
-    const file = this.process.file(fd)
-    const write = memory.writes[0]
-    if (!(file instanceof GntallocFile) || !write) {
-      answer.u32(0)
-      return
-    }
-    const chunks = this.#context.chunks.unmappedOf(this.process)
-    answer.u32(chunks.length)
-    for (const { id, holders } of chunks) {
-      holders.add(this.process)
-      answer.u32(id)
-    }
-    const { grants } = this.domain.xen
-    const { index, refs } = file.latest
-    answer.u64(index)
-    this.#writeRuns(answer, refs.length, i => grants.frame(refs[i] as number))
-  }
-
-  /**
-   * Pages as runs within chunks, the longest that there are. Answers false when a chunk of them
-   * cannot be shown yet.
-   */
-  #writeRuns(answer: BodyWriter, pages: number, frameOf: (page: number) => Frame): boolean {
-    const at = answer.length
-    answer.u32(0)
-    let runs = 0
-    for (let i = 0; i < pages; runs++) {
-      const first = frameOf(i)
-      const chunk = first < 0 ? undefined : this.#context.chunks.chunkOf(first)
-      if (chunk && !this.#entitle(chunk)) return false
-      const step = chunk ? 1 : 0
-      const max = Math.min(pages - i, chunk ? chunk.first + chunk.pages - first : pages)
-      let count = 1
-      while (count < max && frameOf(i + count) === first + step * count) count++
-      answer
-        .u32(chunk?.id ?? 0)
-        .u32(chunk ? first - chunk.first : 0)
-        .u32(count)
-      i += count
-    }
-    answer.replaceU32(at, runs)
-    return true
+  /** After an ALLOC: what there is to be mapped, so that its mmap need not ask. */
+  #showAllocation(answer: BodyWriter, fd: number): void {
+    const file = this.process.file(fd) as GntallocFile
+    this.#shown.announce(answer)
+    answer.u64(file.latest.index)
+    this.#shown.write(answer, file.latest.frames)
   }
 
   /**
@@ -257,37 +232,14 @@ export class Session {
     body.end()
     const result = this.process.mmap(fd, { address, offset, length, prot, flags })
     if (result < 0) return { result }
-    const vma = this.process.vma(address)
-    const pages = vma?.backing ? vma.length / PAGE_SIZE : 0
-    const frameOf = (page: number): Frame => vma?.frame(vma.firstPage + page) ?? NO_FRAME
-    if (this.#writeRuns(answer, pages, frameOf)) return { result }
+    const frames = this.process.vma(address)?.frames ?? NO_FRAMES
+    if (this.#shown.write(answer, frames)) return { result }
     answer.cut()
     this.process.munmap(address, length)
     const file = this.process.file(fd)
-    if (file && this.#refusal) file.facts = this.#refusal
-    return { result: this.#refusal ? -ERRNO.ENOMEM : -ERRNO.EINVAL }
-  }
-
-  /** Lets this process have a chunk's descriptor; false while its granter is not ready for that. */
-  #entitle(chunk: Chunk): boolean {
-    this.#refusal = undefined
-    if (chunk.holders.has(this.process)) return true
-    const { placement, memfd } = chunk
-    this.#refusal = this.#context.chunks.share(chunk, this.domain.domid)
-    if (this.#refusal) return false
-    if (placement.process !== this.process) {
-      if (!placement.writable) {
-        if (!chunk.isGranterMapped) return false
-        // A granter that sealed its chunk against sealing has nothing that could be shown.
-        const isSealed = chunk.isShared || addSeals(memfd.fd, FUTURE_WRITE_SEALS) >= 0
-        if (!isSealed) return false
-      }
-      chunk.isShared = true
-    } else if (placement.grantee === this.domain.domid) {
-      chunk.isShared = true
-    }
-    chunk.holders.add(this.process)
-    return true
+    const { refusal } = this.#shown
+    if (file && refusal) file.facts = refusal
+    return { result: refusal ? -ERRNO.ENOMEM : -ERRNO.EINVAL }
   }
 
   #munmap(body: BodyReader): Answer {
@@ -330,25 +282,6 @@ export class Session {
     const fd = body.u32()
     body.end()
     return { result: call(fd) }
-  }
-
-  #chunk(body: BodyReader, answer: BodyWriter): Answer {
-    const id = body.u32()
-    body.end()
-    const chunk = this.#context.chunks.chunk(id)
-    if (!chunk?.holders.has(this.process)) return { result: -ERRNO.ENOENT }
-    const isGranter = chunk.placement.process === this.process
-    answer.u32(chunk.pages).u32(chunk.placement.writable ? 1 : 0)
-    answer.u32(isGranter ? 1 : 0)
-    return { result: 0, fds: [chunk.memfd.fd] }
-  }
-
-  #chunkMapped(body: BodyReader): Answer {
-    const chunk = this.#context.chunks.chunk(body.u32())
-    body.end()
-    if (chunk?.placement.process !== this.process) return { result: -ERRNO.ENOENT }
-    this.#context.chunks.setGranterMapped(chunk)
-    return { result: 0 }
   }
 
   #peer(body: BodyReader, answer: BodyWriter): Answer {

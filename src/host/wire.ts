@@ -61,6 +61,9 @@ export const OP = {
 } as const
 export type Op = (typeof OP)[keyof typeof OP]
 
+/** In the answer to an ioctl: whether it bound a port, and one that has its first event already. */
+export const BOUND = { nothing: 0, idle: 1, raised: 2 } as const
+
 /**
  * The address, in an mmap, of what the kernel of Linux will choose one for when the pages are
  * mapped: above user space, and taken until the host is told which.

@@ -3,6 +3,7 @@ import { ERRNO } from '../abi/errno.ts'
 import * as abi from '../abi/gntalloc.ts'
 import { ENTRIES_PER_FRAME } from '../abi/grant-table.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
+import type { Frame } from '../hypervisor/page-store.ts'
 import type { Address, Result } from '../platform.ts'
 import { GntallocMapping } from './gntalloc-mapping.ts'
 import { limitFacts } from './limits.ts'
@@ -16,6 +17,14 @@ import type { PageBacking } from './vma.ts'
 /** kmalloc gives at most 4 MiB: the room for so many refs. */
 const REFS_AT_ONCE_MAX = 2 ** 20
 
+/** Pages, and the ref of each. */
+interface GrantedPages {
+  readonly refs: readonly number[]
+  readonly frames: readonly Frame[]
+}
+
+const NO_PAGES: GrantedPages = { refs: [], frames: [] }
+
 /**
  * An open /dev/xen/gntalloc. Source: drivers/xen/gntalloc.c; section 2.2. Two defects of the driver
  * are left out: the count of pages never drifts after a failed ALLOC, and a mapping across two
@@ -26,7 +35,7 @@ export class GntallocFile extends OpenFile {
   readonly #pages = new PageRefs()
   /** The page index that the next ALLOC answers; never goes back (case 16). */
   #counter = 0
-  #latest: { index: number; refs: readonly number[] } = { index: 0, refs: [] }
+  #latest: { index: number; frames: readonly Frame[] } = { index: 0, frames: [] }
 
   override ioctl(number: number, argument: Address, memory: UserMemory, caller: Process): Result {
     switch (number) {
@@ -49,8 +58,8 @@ export class GntallocFile extends OpenFile {
     return new GntallocMapping(this.domain, refs)
   }
 
-  /** What the last successful ALLOC made: its index in bytes, and the refs of its pages. */
-  get latest(): { readonly index: number; readonly refs: readonly number[] } {
+  /** What the last successful ALLOC made: its index in bytes, and its pages. */
+  get latest(): { readonly index: number; readonly frames: readonly Frame[] } {
     return this.#latest
   }
 
@@ -75,10 +84,11 @@ export class GntallocFile extends OpenFile {
     const first = this.#counter
     // Consumed even when a page cannot be had (step 6 and 7).
     this.#counter += wanted.count
-    const refs = wanted.count === 0 ? [] : this.#grantPages(wanted, caller)
-    if (typeof refs === 'number') return refs
+    const granted = wanted.count === 0 ? NO_PAGES : this.#grantPages(wanted, caller)
+    if (typeof granted === 'number') return granted
+    const { refs, frames } = granted
     this.#pages.set(first, refs)
-    this.#latest = { index: first * PAGE_SIZE, refs }
+    this.#latest = { index: first * PAGE_SIZE, frames }
     abi.writeAllocGrefIndex(fixed, first * PAGE_SIZE)
     // The grants stay when the answer cannot be stored (case 27).
     if (!memory.write(argument, fixed)) return -ERRNO.EFAULT
@@ -88,7 +98,7 @@ export class GntallocFile extends OpenFile {
   }
 
   /** Pages and a grant for each, all or nothing. */
-  #grantPages(wanted: abi.AllocGref, caller: Process): number[] | Result {
+  #grantPages(wanted: abi.AllocGref, caller: Process): GrantedPages | Result {
     const { domain } = this
     const { grefs, grantRefs } = domain
     const { grants } = domain.xen
@@ -111,7 +121,7 @@ export class GntallocFile extends OpenFile {
       grefs.add(ref, caller.pid)
       refs.push(ref)
     }
-    return refs
+    return { refs, frames }
   }
 
   #undo(refs: readonly number[], frames: readonly number[]): void {

@@ -89,7 +89,9 @@ export class Vma {
   /** Per page its frame, or {@link NO_FRAME}; empty for anonymous memory. */
   get frames(): Frame[] {
     if (!this.backing) return []
-    return Array.from({ length: this.length / PAGE_SIZE }, (_, i) => this.frame(this.firstPage + i))
+    const frames = new Array<Frame>(this.length / PAGE_SIZE)
+    for (let i = 0; i < frames.length; i++) frames[i] = this.frame(this.firstPage + i)
+    return frames
   }
 
   /** The frame of a page of the mapping, or {@link NO_FRAME}. */
