@@ -1,5 +1,6 @@
 import { type ErrnoName, errnoName, errnoText } from '../abi/errno.ts'
 import { type GntstName, gntstName } from '../abi/grant-table.ts'
+import type { ModuleName } from '../abi/modules.ts'
 
 /** What is known about a refusal, for people and handlers. Never compared by conformance. */
 export interface ErrorFacts {
@@ -20,6 +21,8 @@ export interface ErrorFacts {
   knob?: string
   used?: number
   wanted?: number
+  /** The kernel module that is not loaded. */
+  module?: ModuleName
   /** What to do about it: a command, a file, an option. */
   fix?: string
 }

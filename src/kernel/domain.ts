@@ -1,4 +1,5 @@
 import { VIRQ_DEBUG, VIRQ_TIMER } from '../abi/event-channel.ts'
+import type { ModuleName } from '../abi/modules.ts'
 import type { Clock } from '../base/clock.ts'
 import { allocUnbound, bindVirq } from '../hypervisor/channel-calls.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
@@ -8,6 +9,7 @@ import { GrantRefs } from './grant-refs.ts'
 import { Grefs } from './grefs.ts'
 import type { DomainLimits, DomainUsage } from './limits.ts'
 import type { Machine } from './machine.ts'
+import { Modules } from './modules.ts'
 import type { OpenFile } from './open-file.ts'
 import { PortBindings } from './port-bindings.ts'
 import { Process } from './process.ts'
@@ -18,6 +20,8 @@ export interface DomainFields {
   readonly kind: 'pv' | 'hvm'
   readonly profile: KernelProfile
   readonly limits: DomainLimits
+  /** Those that its kernel has loaded at first. */
+  readonly modules: readonly ModuleName[]
 }
 
 /** A domain: its kernel with the three drivers, and the processes that run on it. */
@@ -29,6 +33,7 @@ export class Domain implements GuestPorts {
   /** May be changed at any time, as through /sys/module. */
   readonly limits: DomainLimits
   readonly usage: DomainUsage = { maps: 0, mapPages: 0, mappings: 0 }
+  readonly modules: Modules
   readonly hypervisor: Hypervisor
   /** The domain as the hypervisor knows it. */
   readonly xen: XenDomain
@@ -45,6 +50,7 @@ export class Domain implements GuestPorts {
     this.kind = fields.kind
     this.profile = fields.profile
     this.limits = fields.limits
+    this.modules = new Modules(this, fields.modules)
     this.xen = hypervisor.createDomain(fields.domid, fields.kind, fields.limits, this)
     this.ports = new PortBindings(hypervisor, this.xen)
     this.grantRefs = new GrantRefs(hypervisor, this.xen, clock, this.profile)

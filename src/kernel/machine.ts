@@ -1,5 +1,6 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { isRealDomid } from '../abi/domid.ts'
+import { MODULE_NAMES, type ModuleName } from '../abi/modules.ts'
 import type { Clock } from '../base/clock.ts'
 import { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { HypervisorLimits } from '../hypervisor/limits.ts'
@@ -34,6 +35,8 @@ export interface DomainOptions {
   readonly kind?: 'pv' | 'hvm'
   readonly profile?: KernelProfile
   readonly limits?: Partial<DomainLimits>
+  /** Those that its kernel has loaded; default all. */
+  readonly modules?: readonly ModuleName[]
 }
 
 /** One simulated machine: the hypervisor, and the kernel of each domain. */
@@ -64,6 +67,7 @@ export class Machine {
         ...this.#options.hypervisorLimits,
         ...options.limits,
       },
+      modules: options.modules ?? MODULE_NAMES,
     })
     this.#domains.set(domid, domain)
     return domain

@@ -56,7 +56,10 @@ export class Process {
     return this.#isDead
   }
 
-  /** A descriptor, -EMFILE at the process's limit of them, or -ENFILE at the domain's. */
+  /**
+   * A descriptor, -EMFILE at the process's limit of them, -ENFILE at the domain's, or -ENOENT when
+   * the module of the device is not loaded; Linux looks for the file last.
+   */
   open(device: DeviceName, options: { access: Access; nonblock: boolean }): number {
     if (this.#isDead) return -ERRNO.ESRCH
     this.#facts = this.#tooManyDescriptors()
@@ -66,6 +69,8 @@ export class Process {
       this.#facts = limitFacts(this.domain, 'maxDomainFiles', files.size, 1)
       return -ERRNO.ENFILE
     }
+    this.#facts = this.domain.modules.absenceOf(device)
+    if (this.#facts) return -ERRNO.ENOENT
     const file = this.domain.machine.openFile(this, device, options)
     this.domain.fileOpened(file)
     return this.#descriptors.add(file)

@@ -1,5 +1,6 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { ERRNO } from '../abi/errno.ts'
+import { MODULES } from '../abi/modules.ts'
 import { ClosedError, type ErrorFacts } from '../base/errors.ts'
 import { Ranges } from '../memory/ranges.ts'
 import { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } from '../native/files.ts'
@@ -20,12 +21,6 @@ export interface LinuxOptions {
 }
 
 const ACCESS = { read: O_RDONLY, write: O_WRONLY, readwrite: O_RDWR }
-
-const MODULES: Readonly<Record<DeviceName, string>> = {
-  gntalloc: 'xen-gntalloc',
-  gntdev: 'xen-gntdev',
-  evtchn: 'xen-evtchn',
-}
 
 /** The real devices of the Xen domain that this process runs in. Opens nothing yet. */
 export function linux(options: LinuxOptions = {}, system: System = realSystem): Platform {
