@@ -22,7 +22,9 @@ export const REFUSALS: readonly Refusal[] = [
     syscall: 'open',
     code: 'ENOENT',
     cause: 'there is no such device file: this is no Xen domain, or the driver is not loaded',
-    fix: 'load it (modprobe xen-gntalloc, xen-gntdev, xen-evtchn); see interdom doctor',
+    fix:
+      'load it (modprobe xen-gntalloc, xen-gntdev, xen-evtchn; on a host interdom host load); ' +
+      'see interdom doctor',
   },
   {
     operation: 'any',

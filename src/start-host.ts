@@ -4,6 +4,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { ModuleName } from './abi/modules.ts'
 import { XenError } from './base/errors.ts'
 import { connect } from './connect.ts'
 import type { Connection } from './connection.ts'
@@ -19,7 +20,7 @@ import {
 import type { DomainLimits } from './kernel/limits.ts'
 import type { ProfileName } from './kernel/profiles.ts'
 
-export type { DomainLimits, DomainStatus, HostStatus, ProfileName }
+export type { DomainLimits, DomainStatus, HostStatus, ModuleName, ProfileName }
 
 /** A domain to be made; what is left out is as the machine has it. */
 export interface DomainOptions {
@@ -30,6 +31,8 @@ export interface DomainOptions {
   readonly kernel?: ProfileName
   /** By name: `{ 'gntalloc.limit': 8 }`. */
   readonly limits?: Partial<DomainLimits>
+  /** Those that its kernel has loaded; default all three. */
+  readonly modules?: readonly ModuleName[]
 }
 
 /** What the machine is like; everything may be left out. */
@@ -120,6 +123,19 @@ export class HostMachine {
   /** Changes a limit of a domain while it runs, such as `'gntalloc.limit'`. */
   async setLimit(domid: number, limit: string, value: number): Promise<void> {
     this.#order({ order: 'set', domid, limit, value })
+  }
+
+  /** Loads a module into the kernel of a domain, as modprobe does: one that is there stays. */
+  async loadModule(domid: number, module: ModuleName): Promise<void> {
+    this.#order({ order: 'load', domid, module })
+  }
+
+  /**
+   * Takes a module out of the kernel of a domain, as rmmod does: its device is ENOENT from then on.
+   * Rejects with a XenError EBUSY while a descriptor or a mapping of the device uses it.
+   */
+  async unloadModule(domid: number, module: ModuleName): Promise<void> {
+    this.#order({ order: 'unload', domid, module })
   }
 
   /** Moves the drivers' timers on; only with `clock: 'manual'`. */

@@ -2,7 +2,10 @@ import { readdirSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { isRealDomid } from '../abi/domid.ts'
+import { ERRNO } from '../abi/errno.ts'
+import { type ModuleName, moduleNamed } from '../abi/modules.ts'
 import type { ErrorFacts } from '../base/errors.ts'
+import type { Domain } from '../kernel/domain.ts'
 import { type DomainLimits, isLimitName, LIMIT_NAMES } from '../kernel/limits.ts'
 import type { ProfileName } from '../kernel/profiles.ts'
 import { isProfileName, PROFILE_NAMES } from '../kernel/profiles.ts'
@@ -21,6 +24,8 @@ export type Order =
       readonly kernel?: ProfileName
       /** By name: `{ 'gntalloc.limit': 8 }`. */
       readonly limits?: Readonly<Record<string, number>>
+      /** Those that its kernel has loaded; default all. */
+      readonly modules?: readonly ModuleName[]
       /** It stays without a process; otherwise it goes with its last one. */
       readonly stays?: boolean
       /** The user whose processes it has, instead of the host's own; it stays. */
@@ -33,6 +38,7 @@ export type Order =
       readonly limit: string
       readonly value: number
     }
+  | { readonly order: 'load' | 'unload'; readonly domid: number; readonly module: ModuleName }
   | { readonly order: 'advance'; readonly ms: number }
   | { readonly order: 'leftovers' }
   | { readonly order: 'inspect' }
@@ -45,6 +51,8 @@ export interface DomainStatus {
   readonly kernel: string
   readonly pids: readonly number[]
   readonly limits: Readonly<Record<string, number>>
+  /** Modules that its kernel has not loaded. */
+  readonly missingModules: readonly ModuleName[]
 }
 
 /** A host and its domains. */
@@ -69,7 +77,7 @@ export interface HostUsage {
 
 /**
  * The answer to an order: what was asked for, or one sentence that says what was wrong, with an
- * errno and facts where a limit was hit.
+ * errno, where it is not EINVAL, and facts where a limit was hit.
  */
 export type OrderAnswer =
   | { readonly ok: unknown }
@@ -104,6 +112,10 @@ function carryOut(server: Server, request: unknown): OrderAnswer {
       )
     case 'set':
       return setLimit(server, order)
+    case 'load':
+      return loadModule(server, order)
+    case 'unload':
+      return unloadModule(server, order)
     case 'advance':
       return advance(server, order['ms'])
     case 'leftovers':
@@ -124,6 +136,7 @@ function statusOf(server: Server): HostStatus {
     kernel: domain.profile.name,
     pids: [...domain.processes].map(({ pid }) => pid),
     limits: { ...domain.limits },
+    missingModules: domain.modules.missing,
   }))
   const { directory, kernel, clock } = server.options
   return { pid: process.pid, directory, kernel, clock, domains }
@@ -152,6 +165,17 @@ function withDomid(
   return then(domid)
 }
 
+function withDomain(
+  server: Server,
+  order: Record<string, unknown>,
+  then: (domain: Domain) => OrderAnswer,
+): OrderAnswer {
+  return withDomid(order, domid => {
+    const domain = server.machine.domain(domid)
+    return domain ? then(domain) : { error: `there is no domain ${domid}` }
+  })
+}
+
 function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer {
   const kernel = order['kernel'] as string | undefined
   if (kernel !== undefined && !isProfileName(kernel)) {
@@ -168,9 +192,14 @@ function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer
     if (trouble !== undefined) return { error: trouble }
     limits[limit] = value as number
   }
+  const { modules } = order
+  if (modules !== undefined && !Array.isArray(modules)) {
+    return { error: `${JSON.stringify(modules)} is no list of modules` }
+  }
   const options = {
     stays: order['stays'] === true,
     limits,
+    ...(modules === undefined ? {} : { modules: modules.map(moduleNamed) }),
     ...(kernel === undefined ? {} : { kernel }),
     ...(kind === undefined ? {} : { kind }),
   } as const
@@ -186,15 +215,27 @@ function makeDomain(server: Server, order: Record<string, unknown>): OrderAnswer
 }
 
 function setLimit(server: Server, order: Record<string, unknown>): OrderAnswer {
-  return withDomid(order, domid => {
-    const domain = server.machine.domain(domid)
+  return withDomain(server, order, domain => {
     const { limit, value } = order
-    if (!domain) return { error: `there is no domain ${domid}` }
     const trouble = limitTrouble(limit, value)
     if (trouble !== undefined) return { error: trouble }
     domain.limits[limit as keyof DomainLimits] = value as number
     server.limitPages.publish(domain)
     return { ok: value }
+  })
+}
+
+function loadModule(server: Server, order: Record<string, unknown>): OrderAnswer {
+  return withDomain(server, order, ({ modules }) => {
+    modules.load(moduleNamed(order['module']))
+    return { ok: true }
+  })
+}
+
+function unloadModule(server: Server, order: Record<string, unknown>): OrderAnswer {
+  return withDomain(server, order, ({ modules }) => {
+    const trouble = modules.unload(moduleNamed(order['module']))
+    return trouble === undefined ? { ok: true } : { error: trouble, errno: ERRNO.EBUSY }
   })
 }
 

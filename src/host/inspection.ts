@@ -1,5 +1,6 @@
 import { EVTCHNSTAT } from '../abi/event-channel.ts'
 import { ENTRIES_PER_FRAME, HANDLES_PER_FRAME } from '../abi/grant-table.ts'
+import type { ModuleName } from '../abi/modules.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { type DomainLimits, LIMIT_NAMES, limitUnit } from '../kernel/limits.ts'
 import type { Machine } from '../kernel/machine.ts'
@@ -47,6 +48,8 @@ export interface DomainSeen {
   readonly kernel: string
   readonly isDying: boolean
   readonly pids: readonly number[]
+  /** Modules that its kernel has not loaded. */
+  readonly missingModules: readonly ModuleName[]
   readonly limits: readonly LimitUse[]
   readonly grants: readonly GrantSeen[]
   readonly mappings: readonly MappingSeen[]
@@ -66,6 +69,7 @@ export function inspect(machine: Machine, budget: Budget): DomainSeen[] {
       kernel: domain.profile.name,
       isDying: domain.isDying,
       pids: [...domain.processes].map(({ pid }) => pid),
+      missingModules: domain.modules.missing,
       limits: limitsOf(domain, budget.memoryOf(domain.domid)),
       grants: grants.slice(0, INSPECTED_MAX),
       mappings: mappings.slice(0, INSPECTED_MAX),

@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, rmSync } from 'node:fs'
 import { ERRNO } from '../abi/errno.ts'
+import type { ModuleName } from '../abi/modules.ts'
 import { ProtocolError, XenError } from '../base/errors.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { type DomainLimits, limitFacts } from '../kernel/limits.ts'
@@ -44,6 +45,7 @@ export interface NewDomain {
   readonly kind?: 'pv' | 'hvm'
   readonly kernel?: ProfileName
   readonly limits?: Partial<DomainLimits>
+  readonly modules?: readonly ModuleName[]
   /** It stays without a process; otherwise it goes with its last one. */
   readonly stays?: boolean
 }
@@ -122,8 +124,8 @@ export class Server {
 
   /**
    * The domain and its socket, made on first use: then it goes with its last process. What is said
-   * of its kernel, kind and limits counts for one that is made. Throws a TurnedAway when there is
-   * no room for another.
+   * of its kernel, kind, limits and modules counts for one that is made. Throws a TurnedAway when
+   * there is no room for another.
    */
   domain(domid: number | undefined, options: NewDomain = {}): Domain {
     const existing = domid === undefined ? undefined : this.machine.domain(domid)
@@ -141,6 +143,7 @@ export class Server {
       ...(options.kind === undefined ? {} : { kind: options.kind }),
       profile: PROFILES[options.kernel ?? this.options.kernel],
       limits: { ...this.options.limits, ...options.limits },
+      ...(options.modules === undefined ? {} : { modules: options.modules }),
     })
     const refusal = this.budget.takeDescriptors(domain.domid, bounds.DOMAIN_DESCRIPTORS)
     if (refusal) {

@@ -5,10 +5,16 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { test as bare, describe, expect, onTestFinished } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
+import { connect } from '../../src/connect.ts'
 import type { HostStatus } from '../../src/host/administration.ts'
 import { CallSocket } from '../../src/host/call-socket.ts'
 import { connectHost } from '../../src/host/connect-host.ts'
-import { domainPath, hostDirectory, prepareDirectory } from '../../src/host/directory.ts'
+import {
+  controlPath,
+  domainPath,
+  hostDirectory,
+  prepareDirectory,
+} from '../../src/host/directory.ts'
 import { HostPlatform } from '../../src/host/host-platform.ts'
 import { giveOrder } from '../../src/host/orders.ts'
 import { OP, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
@@ -182,6 +188,24 @@ describe('a host', () => {
     using page = again.share({ to: 2 })
     expect(page.grants).toHaveLength(1)
   })
+
+  bare(
+    'that was stopped is ENOENT for who connects, with the command that starts one',
+    async () => {
+      const directory = temporary()
+      const stopped = await startHost({ directory })
+      const xen = await stopped.connect({ domid: 1 })
+      xen.share({ to: 2 }).unmap()
+      await stopped.assertEmpty()
+      xen.close()
+      giveOrder(directory, { order: 'stop' })
+      await stopped.close()
+      await expect(connect({ platform: 'host', host: directory, domid: 1 })).rejects.toThrow(
+        `ENOENT: connect host: no such file or directory (${controlPath(directory)}); ` +
+          'no host runs there: "interdom host start"',
+      )
+    },
+  )
 
   bare('refuses a directory that others may write to, or that another user has', async () => {
     const directory = temporary()
