@@ -5,6 +5,7 @@ export function createWorld(options: WorldOptions = {}): World {
   return new World(options)
 }
 
+export type { ModuleName } from '../abi/modules.ts'
 export type { DomainLimits } from '../kernel/limits.ts'
 export type { KernelProfile, ProfileName } from '../kernel/profiles.ts'
 export type { World, WorldDomain, WorldDomainOptions, WorldOptions } from './world.ts'

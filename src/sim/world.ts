@@ -1,5 +1,8 @@
+import { ERRNO } from '../abi/errno.ts'
+import { type ModuleName, moduleNamed } from '../abi/modules.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { ManualClock } from '../base/clock.ts'
+import { XenError } from '../base/errors.ts'
 import { type Random, seededRandom } from '../base/random.ts'
 import type { Domain } from '../kernel/domain.ts'
 import type { DomainLimits } from '../kernel/limits.ts'
@@ -129,6 +132,21 @@ export class WorldDomain {
   /** May be changed at any time. */
   get limits(): DomainLimits {
     return this.#domain.limits
+  }
+
+  /** Loads a module of its kernel, as modprobe does: one that is there stays. */
+  loadModule(module: ModuleName): void {
+    this.#domain.modules.load(moduleNamed(module))
+  }
+
+  /**
+   * Takes a module out of its kernel, as rmmod does: its device is ENOENT from then on.
+   *
+   * @throws XenError EBUSY while a descriptor or a mapping of the device uses it.
+   */
+  unloadModule(module: ModuleName): void {
+    const trouble = this.#domain.modules.unload(moduleNamed(module))
+    if (trouble !== undefined) throw new XenError(-ERRNO.EBUSY, 'unload', { fix: trouble })
   }
 
   get isDestroyed(): boolean {

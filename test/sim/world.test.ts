@@ -18,7 +18,8 @@ import {
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../../src/abi/mman.ts'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
 import { ClosedError } from '../../src/base/errors.ts'
-import type { Device, DeviceName, Platform } from '../../src/platform.ts'
+import { Connection } from '../../src/connection.ts'
+import { type Device, type DeviceName, isDevice, type Platform } from '../../src/platform.ts'
 import { createWorld, type World, type WorldProcess } from '../../src/sim/index.ts'
 
 const RW = PROT_READ | PROT_WRITE
@@ -244,6 +245,30 @@ test('a limit holds for every domain, those to come included', () => {
       expect(device.ioctl(GNTALLOC_ALLOC_GREF, request)).toBe(-ERRNO.ENOSPC)
       expect(device.explain?.()).toMatchObject({ limitValue: 2, used: 0, wanted: 3 })
     }
+  })
+})
+
+test('a module that was taken out is told to who opens its device, and can be brought back', () => {
+  withWorld(world => {
+    const [domain, other] = [world.domain(1), world.domain(2)]
+    const xen = new Connection(domain.process())
+    domain.unloadModule('xen-gntalloc')
+    expect(() => xen.share({ to: 2 })).toThrow(
+      'ENOENT: open gntalloc: no such file or directory (/dev/xen/gntalloc); ' +
+        'load the driver: xen-gntalloc in domain 1',
+    )
+    expect(isDevice(open(other.process(), 'gntalloc'))).toBe(true)
+    domain.loadModule('xen-gntalloc')
+    const page = xen.share({ to: 2 })
+    expect(page.grants).toHaveLength(1)
+    expect(() => domain.unloadModule('xen-gntalloc')).toThrow(
+      'EBUSY: unload: device or resource busy; ' +
+        'module xen-gntalloc of domain 1 is in use, open files: 1; ',
+    )
+    xen.close()
+    domain.unloadModule('xen-gntalloc')
+    expect(() => domain.unloadModule('gntalloc' as never)).toThrow(RangeError)
+    expect(() => domain.loadModule('gntalloc' as never)).toThrow('no module "gntalloc"')
   })
 })
 
