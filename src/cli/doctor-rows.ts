@@ -1,4 +1,5 @@
 import { DEVICE_NAMES } from '../abi/devices.ts'
+import { MODULES, type ModuleName } from '../abi/modules.ts'
 
 /** What one look at the machine found. */
 export interface DoctorRow {
@@ -36,6 +37,8 @@ export interface Probes {
     /** Bytes of the longest path of a socket there, and how many there may be. */
     readonly pathBytes: number
     readonly pathBytesMax: number
+    /** Of each of its domains, the modules that are not loaded there. */
+    readonly missingModules: readonly { readonly domid: number; readonly module: ModuleName }[]
     /** Why a host could not be there. */
     readonly trouble: string | undefined
   }>
@@ -52,11 +55,9 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   x64: 'x86-64',
   arm64: 'arm64, on which interdom was never run',
 }
-const MODULES: Readonly<Record<string, string>> = {
-  gntalloc: 'xen-gntalloc',
-  gntdev: 'xen-gntdev',
-  evtchn: 'xen-evtchn',
-}
+
+/** The name of a row that stands for a module which a domain of the host lacks. */
+export const MODULE_ROW = 'host module'
 
 /** Looks at everything, in the order in which a person would. */
 export async function doctorRows(probes: Probes): Promise<DoctorRow[]> {
@@ -180,7 +181,8 @@ function userRow({ uid }: Probes): DoctorRow {
 
 async function hostRows(probes: Probes): Promise<DoctorRow[]> {
   const host = await probes.host()
-  const { directory, running, trouble, version, ownVersion, pathBytes, pathBytesMax } = host
+  const { directory, running, trouble, version, ownVersion, missingModules } = host
+  const { pathBytes, pathBytesMax } = host
   const isOurs = version === undefined || version === ownVersion
   const versions = `it speaks ${version}, this program ${ownVersion}`
   const restart = 'interdom host stop, and start it again; or update the older of the two'
@@ -197,6 +199,10 @@ async function hostRows(probes: Probes): Promise<DoctorRow[]> {
     ),
     row('host', 'host version', isOurs, version === undefined ? 'none runs' : versions, restart),
     row('host', 'host', running !== undefined, running ?? 'none runs', 'interdom host start'),
+    ...missingModules.map(({ domid, module }) => {
+      const fix = `interdom host load ${domid} ${module}`
+      return row('host', MODULE_ROW, false, `${module} is not loaded in domain ${domid}`, fix)
+    }),
   ]
 }
 

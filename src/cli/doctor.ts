@@ -6,7 +6,7 @@ import { PAGE_SIZE } from '../abi/page.ts'
 import type { HostStatus } from '../host/administration.ts'
 import { readOnlyMemfd } from '../host/memfd.ts'
 import { choosePlatform } from '../platform-choice.ts'
-import { type DoctorRow, doctorRows, type Probes } from './doctor-rows.ts'
+import { type DoctorRow, doctorRows, MODULE_ROW, type Probes } from './doctor-rows.ts'
 import { EXIT, reported, strict } from './usage.ts'
 
 interface DoctorFlags {
@@ -55,11 +55,14 @@ export function doctorText(rows: readonly DoctorRow[]): string {
   return parts.join('')
 }
 
-/** Whether a program can run here in either way; that no host runs yet is no hindrance. */
+/**
+ * Whether a program can run here in either way. That no host runs yet is no hindrance, and what one
+ * of its domains lacks is no matter of the others.
+ */
 export function isUsable(rows: readonly DoctorRow[]): boolean {
-  const isFine = (group: DoctorRow['group'], except?: string) =>
-    rows.every(row => row.group !== group || row.ok || row.name === except)
-  return isFine('node') && (isFine('xen') || isFine('host', 'host'))
+  const isFine = (group: DoctorRow['group'], ...except: readonly string[]) =>
+    rows.every(row => row.group !== group || row.ok || except.includes(row.name))
+  return isFine('node') && (isFine('xen') || isFine('host', 'host', MODULE_ROW))
 }
 
 async function realProbes(host: string | undefined): Promise<Probes> {
@@ -151,9 +154,13 @@ async function hostProbe(host: string | undefined): ReturnType<Probes['host']> {
     const { pid, kernel, domains } = giveOrder(directory, { order: 'status' }) as HostStatus
     const count = domains.length === 1 ? '1 domain' : `${domains.length} domains`
     const { version } = JSON.parse(readFileSync(recordPath(directory), 'utf8'))
-    return { ...known, running: `pid ${pid}, kernel ${kernel}, ${count}`, version }
+    const missingModules = domains.flatMap(({ domid, missingModules }) =>
+      missingModules.map(module => ({ domid, module })),
+    )
+    const running = `pid ${pid}, kernel ${kernel}, ${count}`
+    return { ...known, running, version, missingModules }
   } catch {
-    return { ...known, running: undefined, version: undefined }
+    return { ...known, running: undefined, version: undefined, missingModules: [] }
   }
 }
 

@@ -2,11 +2,19 @@ import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command, Option } from 'commander'
 import { ERRNO } from '../abi/errno.ts'
+import { MODULE_NAMES, type ModuleName } from '../abi/modules.ts'
 import { XenError } from '../base/errors.ts'
 import type { HostStatus } from '../host/index.ts'
 import { LIMIT_NAMES } from '../kernel/limits.ts'
 import { PROFILE_NAMES, type ProfileName } from '../kernel/profiles.ts'
-import { domidArgument, limitArgument, reported, strict, wholeNumber } from './usage.ts'
+import {
+  domidArgument,
+  limitArgument,
+  moduleArgument,
+  reported,
+  strict,
+  wholeNumber,
+} from './usage.ts'
 
 /** How long a host may take to go, and how often we look. */
 const STOP_TIMEOUT_MS = 5000
@@ -34,6 +42,8 @@ export function hostCommand(): Command {
     .addCommand(createCommand())
     .addCommand(destroyCommand())
     .addCommand(setCommand())
+    .addCommand(moduleCommand('load', 'load a module into the kernel of a domain, as modprobe'))
+    .addCommand(moduleCommand('unload', 'take a module out while nobody uses it, as rmmod'))
     .addCommand(advanceCommand())
 }
 
@@ -147,6 +157,20 @@ function setCommand(): Command {
     )
 }
 
+function moduleCommand(order: 'load' | 'unload', description: string): Command {
+  return withDirectory(new Command(order))
+    .description(description)
+    .argument('<domid>', 'the domain', domidArgument)
+    .argument('<module>', `one of ${MODULE_NAMES.join(', ')}`, moduleArgument)
+    .action((domid: number, module: ModuleName, flags: HostFlags, command: Command) =>
+      reported(command, async () => {
+        const { giveOrder } = await import('../host/index.ts')
+        giveOrder(await directoryOf(flags), { order, domid, module })
+        process.stdout.write(`domain ${domid}: ${module} is ${order}ed\n`)
+      }),
+    )
+}
+
 function advanceCommand(): Command {
   return withDirectory(new Command('advance'))
     .description('move the time on of a host that was started with --clock manual')
@@ -176,11 +200,17 @@ function print(status: HostStatus, { json }: HostFlags): void {
 
 /** The status as people read it. */
 export function hostText({ pid, directory, kernel, domains }: HostStatus): string {
-  const lines = domains.map(({ domid, kind, kernel: own, pids }) => {
+  const lines = domains.map(({ domid, kind, kernel: own, pids, missingModules }) => {
     const processes = pids.length === 0 ? 'no process' : `processes ${pids.join(' ')}`
-    return `  domain ${domid}  ${kind}  ${own}  ${processes}\n`
+    const missing = missingModulesText(missingModules).map(text => `  ${text}`)
+    return `  domain ${domid}  ${kind}  ${own}  ${processes}${missing.join('')}\n`
   })
   return `host in ${directory}: pid ${pid}, kernel ${kernel}\n${lines.join('')}`
+}
+
+/** What a domain lacks, for people: nothing when all is there. */
+export function missingModulesText(missing: readonly ModuleName[]): string[] {
+  return missing.length === 0 ? [] : [`not loaded: ${missing.join(', ')}`]
 }
 
 /** Waits until nobody answers there any more. */

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { DomainSeen } from '../host/index.ts'
-import { directoryOf } from './host.ts'
+import { directoryOf, missingModulesText } from './host.ts'
 import { reported, strict } from './usage.ts'
 
 const WATCH_INTERVAL_MS = 1000
@@ -57,6 +57,7 @@ function domainText(domain: DomainSeen): string {
   const who = pids.length === 0 ? 'no process' : `processes ${pids.join(' ')}`
   const lines = [
     `domain ${domid}  ${kind}  ${kernel}  ${domain.isDying ? 'destroyed, still mapped' : who}`,
+    ...missingModulesText(domain.missingModules),
     ...domain.limits.map(({ name, unit, used, limit }) =>
       used === undefined ? `${name}: ${limit} ${unit}` : `${name}: ${used} of ${limit} ${unit}`,
     ),

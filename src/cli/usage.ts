@@ -1,5 +1,6 @@
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import { DOMID_FIRST_RESERVED } from '../abi/domid.ts'
+import { MODULE_NAMES, type ModuleName, moduleNamed } from '../abi/modules.ts'
 import { isLimitName, LIMIT_NAMES } from '../kernel/limits.ts'
 import { PLATFORM_NAMES, type PlatformName } from '../platform-choice.ts'
 
@@ -57,6 +58,15 @@ export function limitArgument(
   const [name = '', value = ''] = text.split('=')
   if (isLimitName(name)) return { ...before, [name]: wholeNumber(value) }
   throw new InvalidArgumentError(`A limit is one of ${LIMIT_NAMES.join(', ')}.`)
+}
+
+/** `xen-gntalloc`, or `xen_gntalloc`. */
+export function moduleArgument(text: string): ModuleName {
+  try {
+    return moduleNamed(text)
+  } catch {
+    throw new InvalidArgumentError(`A module is one of ${MODULE_NAMES.join(', ')}.`)
+  }
 }
 
 export function wholeNumber(text: string): number {

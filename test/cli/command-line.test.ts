@@ -269,6 +269,12 @@ describe('the command line', () => {
       ['host', 'start', '--kernel', 'bsd'],
       /linux-6.1, linux-6.12[\s\S]*Usage:/,
     ],
+    [
+      'a module that there is not',
+      ['host', 'unload', '1', 'gntalloc'],
+      /xen-gntalloc, xen-gntdev, xen-evtchn[\s\S]*Usage: interdom host unload/,
+    ],
+    ['a module without a domain', ['host', 'load', 'xen-gntdev'], /missing required[\s\S]*Usage:/],
   ]
   for (const [what, words, message] of wrong) {
     base(`shows the usage on stderr and exits 2 for ${what}`, async () => {
@@ -278,7 +284,8 @@ describe('the command line', () => {
     })
   }
 
-  const commands = ['demo', 'shell', 'run', 'doctor', 'host', 'host start', 'host stop', 'testbed']
+  const hostCommands = ['host', 'host start', 'host stop', 'host load', 'host unload']
+  const commands = ['demo', 'shell', 'run', 'doctor', ...hostCommands, 'testbed']
   for (const command of commands) {
     base(`has help for ${command}`, async () => {
       const { code, out } = await interdom(...command.split(' '), '--help')

@@ -29,6 +29,7 @@ const HOST = {
   ownVersion: 1,
   pathBytes: 40,
   pathBytesMax: 107,
+  missingModules: [],
 }
 
 /** A machine that has everything, but for what a test takes away. */
@@ -149,6 +150,28 @@ describe('the doctor', () => {
     const host = async () => ({ ...HOST, version: 7 })
     expect(await foundOf('host version', { host })).toBe('it speaks 7, this program 1')
     expect(await foundOf('container', {})).toBe('none')
+  })
+
+  test('names the modules that domains of a host lack, which the other domains have', async () => {
+    const missingModules = [
+      { domid: 1, module: 'xen-gntalloc' },
+      { domid: 7, module: 'xen-evtchn' },
+    ] as const
+    const rows = await machine(
+      { host: async () => ({ ...HOST, missingModules }) },
+      { '/sys/hypervisor/type': undefined },
+    )
+    expect(rows.filter(({ name }) => name === 'host module')).toEqual([
+      {
+        group: 'host',
+        name: 'host module',
+        ok: false,
+        found: 'xen-gntalloc is not loaded in domain 1',
+        fix: 'interdom host load 1 xen-gntalloc',
+      },
+      expect.objectContaining({ fix: 'interdom host load 7 xen-evtchn' }),
+    ])
+    expect(isUsable(rows)).toBe(true)
   })
 
   test('names the packages that the test bed lacks', async () => {

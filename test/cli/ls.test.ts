@@ -62,6 +62,43 @@ test('host set changes a limit, and the error that it causes names that very com
   ).rejects.toMatchObject({ code: 2 })
 })
 
+test('host unload takes a module out while nobody uses it, host load brings it back', async () => {
+  await using machine = await startHost()
+  const xen = await machine.connect({ domid: 3 })
+  const host = (...words: string[]) => interdom('host', ...words, '--dir', machine.directory)
+  const ls = async () => (await interdom('ls', '--dir', machine.directory)).stdout
+  const status = async () => (await host('status')).stdout
+  const page = xen.share({ to: 1 })
+  await expect(host('unload', '3', 'xen-gntalloc')).rejects.toMatchObject({
+    code: 1,
+    stdout: '',
+    stderr:
+      'interdom host unload: EBUSY: host unload: device or resource busy; ' +
+      'module xen-gntalloc of domain 3 is in use, open files: 1; ' +
+      'close them, and unmap what was mapped of them\n',
+  })
+  page.close()
+  const { stdout } = await host('unload', '3', 'xen_evtchn')
+  expect(stdout).toBe('domain 3: xen-evtchn is unloaded\n')
+  await host('unload', '3', 'xen-gntdev')
+  expect(await ls()).toContain(
+    `domain 3  pv  linux-6.12  processes ${process.pid}\n  not loaded: xen-gntdev, xen-evtchn\n`,
+  )
+  const json = await interdom('ls', '--json', '--dir', machine.directory)
+  expect(JSON.parse(json.stdout)).toMatchObject([{ missingModules: ['xen-gntdev', 'xen-evtchn'] }])
+  expect(await status()).toContain(
+    `  domain 3  pv  linux-6.12  processes ${process.pid}  not loaded: xen-gntdev, xen-evtchn\n`,
+  )
+  for (const module of ['xen-evtchn', 'xen_gntdev', 'xen_gntdev']) await host('load', '3', module)
+  expect([await ls(), await status()].join('')).not.toContain('not loaded')
+
+  await expect(host('unload', '4', 'xen-gntdev')).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('there is no domain 4'),
+  })
+  await machine.assertEmpty()
+})
+
 test('a host and its domains are what the command line says, and ls shows it', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'interdom-c-'))
   try {
