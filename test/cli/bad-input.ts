@@ -11,7 +11,7 @@ export interface BadInputCommands {
   readonly open: string
   /** Destroys domain B. */
   readonly destroy: string
-  /** Removes what a program connects to, and brings it back. */
+  /** Takes the module of gntalloc out of A's kernel, and brings it back. */
   readonly remove: string
   readonly restore: string
 }
