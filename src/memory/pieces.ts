@@ -3,10 +3,9 @@ import type { LentBuffer } from './lent-buffer.ts'
 
 /**
  * live       mapped: its bytes may be viewed
- * reserved   without access: there to be mapped over
  * tombstone  unmapped, with zeroes in its place for the views that are left
  */
-export type Kind = 'live' | 'reserved' | 'tombstone'
+export type Kind = 'live' | 'tombstone'
 
 /** Addresses of one mapping, as far as they have the same fate. */
 export interface Piece extends Interval {

@@ -15,7 +15,7 @@ import { type Address, isMapped, mmap, mprotect, munmap, type Result } from '../
 import { type MappingBudget, processBudget } from './budget.ts'
 import { type Interval, IntervalList } from './intervals.ts'
 import { LentBuffer, lenderOf } from './lent-buffer.ts'
-import { type Kind, type Piece, part, reachable, remains, split, without } from './pieces.ts'
+import { type Piece, part, reachable, remains, split, without } from './pieces.ts'
 
 /** A part of a file: of a device, or of a memfd. */
 export interface FilePart {
@@ -40,7 +40,6 @@ export interface MapOptions extends PlaceOptions {
 
 /** What a {@link Ranges} holds, in bytes: for leak checks and inspection. */
 export interface MemoryUsage {
-  /** Mapped or reserved. */
   readonly mapped: number
   /** Unmapped, with a view that somebody may still hold. */
   readonly tombstones: number
@@ -88,12 +87,6 @@ export class Ranges {
     )
   }
 
-  /** Addresses without memory, that nobody else will be given: to be mapped over with `at`. */
-  reserve(length: number): Address | Result {
-    const none = { prot: PROT_NONE, kind: 'reserved' } as const
-    return this.#map(length, 1, none, spot => hold(spot, length, 0))
-  }
-
   /**
    * Maps a part of a file. Refusals are the kernel's and the driver's. With `at`, what this memory
    * has there goes as by `munmap`, but views of it that are still held see what comes instead.
@@ -128,7 +121,7 @@ export class Ranges {
 
   /** Memory that `mapper` maps by a single kernel mapping. */
   mapOne(length: number, { prot, at }: PlaceOptions, mapper: Mapper): Address | Result {
-    return this.#map(length, 1, { prot, at, kind: 'live' }, mapper)
+    return this.#map(length, 1, { prot, at }, mapper)
   }
 
   /**
@@ -141,7 +134,7 @@ export class Ranges {
     { prot, at }: PlaceOptions,
     fill: (start: Address) => Result,
   ): Address | Result {
-    return this.#map(length, mappings, { prot, at, kind: 'live' }, (spot, fixed) => {
+    return this.#map(length, mappings, { prot, at }, (spot, fixed) => {
       const start = hold(spot, length, fixed)
       const result = start < 0 ? start : fill(start)
       if (result >= 0) return start
@@ -179,11 +172,6 @@ export class Ranges {
     const result = mprotect(address, length, prot)
     if (result < 0) return result
     this.#setAccess(address, end, prot)
-    for (const piece of pieces) {
-      if (piece.kind !== 'reserved' || !isReadable(prot)) continue
-      const [start, to] = [Math.max(piece.start, address), Math.min(piece.end, end)]
-      this.#pieces.replace(piece, split(piece, start, to, 'live'))
-    }
     return result
   }
 
@@ -240,7 +228,7 @@ export class Ranges {
   #map(
     length: number,
     mappings: number,
-    { prot, at, kind }: PlaceOptions & { kind: Kind },
+    { prot, at }: PlaceOptions,
     mapper: Mapper,
   ): Address | Result {
     this.#assertOpen()
@@ -248,23 +236,16 @@ export class Ranges {
     const size = pagesOf(length) * PAGE_SIZE
     if (at !== undefined && (at % PAGE_SIZE !== 0 || size === 0)) return -ERRNO.EINVAL
     if (!this.#budget.take(mappings + 2)) return -ERRNO.ENOMEM
-    const start = at === undefined ? mapper(0, 0) : this.#mapAt(at, at + size, kind, mapper)
+    const start = at === undefined ? mapper(0, 0) : this.#mapAt(at, at + size, mapper)
     if (start < 0) return start
     if (at === undefined)
-      this.#pieces.insert({ start, end: start + size, kind, lenders: NO_LENDERS })
+      this.#pieces.insert({ start, end: start + size, kind: 'live', lenders: NO_LENDERS })
     this.#setAccess(start, start + size, prot)
     return start
   }
 
   /** As MAP_FIXED, which would also replace what is not ours: those gaps are taken gently first. */
-  #mapAt(start: Address, end: Address, kind: Kind, mapper: Mapper): Address | Result {
-    const known = this.#pieces.at(start)
-    if (known?.kind === 'reserved' && known.start === start && known.end === end) {
-      const result = mapper(start, MAP_FIXED)
-      if (result >= 0) this.#pieces.replace(known, [{ start, end, kind, lenders: known.lenders }])
-      else if (!isMapped(start, end - start)) this.#remove(known, start, end)
-      return result
-    }
+  #mapAt(start: Address, end: Address, mapper: Mapper): Address | Result {
     const gaps = this.#pieces.gaps(start, end)
     const taken = takeGaps(gaps)
     if (taken < 0) return taken
@@ -280,7 +261,7 @@ export class Ranges {
     }
     const lenders = new Set(pieces.flatMap(reachable))
     for (const piece of pieces) this.#pieces.replace(piece, remains(piece, start, end))
-    this.#pieces.insert(part({ start, end, kind, lenders: [...lenders] }, start, end))
+    this.#pieces.insert(part({ start, end, kind: 'live', lenders: [...lenders] }, start, end))
     return result
   }
 

@@ -41,7 +41,6 @@ test('mapping answers ENOMEM when the mappings of the process are used up', () =
   for (let i = 0; i < 5; i++) ranges.map({ fd, offset: 0, length: PAGE }, SHARED)
   expect(ranges.map({ fd, offset: 0, length: PAGE }, SHARED)).toBe(-ERRNO.ENOMEM)
   expect(ranges.alloc(PAGE)).toBe(-ERRNO.ENOMEM)
-  expect(ranges.reserve(PAGE)).toBe(-ERRNO.ENOMEM)
   expect(ranges.protect(address, PAGE, 1)).toBe(-ERRNO.ENOMEM)
   const parts = [0, 1].map(() => ({ fd, offset: 0, length: PAGE }))
   expect(ranges.mapAll(parts, SHARED)).toBe(-ERRNO.ENOMEM)

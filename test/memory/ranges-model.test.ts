@@ -34,7 +34,7 @@ type Page = { readonly range: object; readonly value: number } | undefined
 
 class Run {
   readonly memory = new Ranges()
-  readonly base: number = this.memory.reserve(PAGES * PAGE)
+  readonly base: number = this.memory.alloc(PAGES * PAGE)
   readonly pages = new Array<Page>(PAGES).fill(undefined)
   readonly held: { at: number; bytes: Uint8Array }[] = []
   readonly fd: number
