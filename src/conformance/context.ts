@@ -16,7 +16,7 @@ import { ok } from './verdict.ts'
  * A free grant entry is reused and a peer's map of it refused once the kernel's timer freed it:
  * every second, so that after this long it has.
  */
-const DEFERRED_FREE_MS = 3000
+const DEFERRED_FREE_MS = 2000
 
 /** What a case works with: written `t` in the cases. */
 export class CaseContext {
