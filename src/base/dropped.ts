@@ -1,8 +1,8 @@
 import type { Closable } from './owner.ts'
 
 /** What a program dropped without closing it. It must not reach the object that was dropped. */
-export interface Dropped {
-  readonly resource: Closable & { readonly isClosed: boolean }
+export interface Dropped extends Closable {
+  readonly isClosed: boolean
   /** `'port 3'` */
   readonly what: string
 }
@@ -15,15 +15,18 @@ export interface Dropped {
  * A no-op under NODE_V8_COVERAGE: finalizers and coverage do not get on in Node
  * (nodejs/node#49344).
  */
-export function closeDropped({ resource, what }: Dropped): void {
+export function closeDropped(dropped: Dropped): void {
   const { NODE_V8_COVERAGE: coverage } = process.env
-  if (resource.isClosed || coverage !== undefined) return
-  process.emitWarning(`${what} was dropped without close() and has been closed by the collector`, {
-    type: 'ResourceWarning',
-    code: 'INTERDOM_DROPPED',
-  })
+  if (dropped.isClosed || coverage !== undefined) return
+  process.emitWarning(
+    `${dropped.what} was dropped without close() and has been closed by the collector`,
+    {
+      type: 'ResourceWarning',
+      code: 'INTERDOM_DROPPED',
+    },
+  )
   try {
-    resource.close()
+    dropped.close()
   } catch (error) {
     process.emitWarning(error instanceof Error ? error : String(error))
   }

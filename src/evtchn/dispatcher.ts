@@ -5,7 +5,7 @@ import { ClosedError, XenError } from '../base/errors.ts'
 import { callDevice } from '../device-call.ts'
 import type { Device } from '../platform.ts'
 import { ROUNDS_A_TURN } from './limits.ts'
-import { type PortState, wireOf } from './port-state.ts'
+import type { PortState } from './port-state.ts'
 
 /** Ports that one read or write of the device carries. */
 const PORTS_A_CALL: number = EVTCHN_IO_MAX / PORT_SIZE
@@ -52,7 +52,7 @@ export class Dispatcher {
    */
   remove(state: PortState): void {
     this.#ports.delete(state.port)
-    if (state.waiters.isWaiting) state.waiters.fail(new ClosedError(`port ${state.port}`))
+    if (state.isAwaited) state.waiters.fail(new ClosedError(state.what))
     this.#drain()
   }
 
@@ -74,13 +74,13 @@ export class Dispatcher {
 
   /** Writes the port back: the driver will queue its next event, or at once the one it holds. */
   rearm(state: PortState): void {
-    this.#write(wireOf(state))
+    this.#write(state.wire)
   }
 
   setRef(state: PortState, isRef: boolean): void {
     if (state.isRef === isRef) return
     state.isRef = isRef
-    if (state.waiters.isWaiting) this.#refAwaited += isRef ? 1 : -1
+    if (state.isAwaited) this.#refAwaited += isRef ? 1 : -1
     this.#holdProcess()
   }
 
@@ -104,7 +104,7 @@ export class Dispatcher {
         this.#drain()
       }
     } catch (error) {
-      for (const state of this.#ports.values()) state.waiters.fail(error)
+      for (const state of this.#ports.values()) if (state.isAwaited) state.waiters.fail(error)
     } finally {
       this.#isListening = false
     }
@@ -128,7 +128,7 @@ export class Dispatcher {
 
   #deliver(state: PortState | undefined): void {
     if (!state) return
-    if (state.waiters.isWaiting) state.waiters.wake()
+    if (state.isAwaited) state.waiters.wake()
     else state.pending = true
   }
 

@@ -6,7 +6,6 @@ import {
   EVTCHN_BIND_UNBOUND_PORT,
   EVTCHN_BIND_VIRQ,
   EVTCHN_RESTRICT_DOMID,
-  EVTCHN_UNBIND,
   encodeBindInterdomain,
   encodeRestrictDomid,
   encodeU32,
@@ -14,15 +13,13 @@ import {
 import { integerBetween } from '../base/arguments.ts'
 import type { ErrorFacts } from '../base/errors.ts'
 import type { Owner } from '../base/owner.ts'
-import { Waiters } from '../base/waiters.ts'
-import { callDevice, releaseStep } from '../device-call.ts'
+import { callDevice } from '../device-call.ts'
 import type { Device } from '../platform.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { Port } from './port.ts'
-import type { PortState } from './port-state.ts'
+import { PortState } from './port-state.ts'
 
 const bindChannel = channel('interdom:evtchn:bind')
-const unbindChannel = channel('interdom:evtchn:unbind')
 
 const U32_MAX = 2 ** 32 - 1
 
@@ -101,7 +98,7 @@ export class EventChannels {
   #bind(call: number, argument: Uint8Array, facts: ErrorFacts): Port {
     const dispatcher = this.#dispatcher()
     const port = callDevice(dispatcher.device, call, argument, facts)
-    const state = this.#stateOf(port, dispatcher)
+    const state = new PortState(port, dispatcher, this.#owner)
     dispatcher.add(state)
     this.#owner.adopt(state)
     if (bindChannel.hasSubscribers) {
@@ -109,30 +106,5 @@ export class EventChannels {
       bindChannel.publish({ call: ioctlName('evtchn', call), port, domid, remotePort })
     }
     return new Port(state, dispatcher)
-  }
-
-  #stateOf(port: number, dispatcher: Dispatcher): PortState {
-    const owner = this.#owner
-    const state: PortState = {
-      port,
-      wire: undefined,
-      pending: false,
-      isClosed: false,
-      isRef: true,
-      waiters: new Waiters(isAwaited => dispatcher.awaited(state, isAwaited)),
-      close() {
-        if (this.isClosed) return
-        this.isClosed = true
-        owner.release(this)
-        const unbind = () => {
-          dispatcher.remove(this)
-          return dispatcher.device.ioctl(EVTCHN_UNBIND, encodeU32(port))
-        }
-        const failure = releaseStep(unbind, 'ioctl EVTCHN_UNBIND')
-        if (unbindChannel.hasSubscribers) unbindChannel.publish({ port })
-        if (failure) throw failure
-      },
-    }
-    return state
   }
 }

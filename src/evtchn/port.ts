@@ -1,11 +1,11 @@
 import { EVTCHN_NOTIFY } from '../abi/evtchn.ts'
-import { closeDropped, type Dropped } from '../base/dropped.ts'
+import { closeDropped } from '../base/dropped.ts'
 import { ClosedError } from '../base/errors.ts'
 import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
 import { Anchor } from '../memory/anchor.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { type PortState, wireOf } from './port-state.ts'
+import type { PortState } from './port-state.ts'
 
 /** How a wait ends before its event. */
 export interface WaitOptions {
@@ -30,13 +30,13 @@ export class Port {
   readonly port: number
   readonly #state: PortState
   readonly #dispatcher: Dispatcher
-  readonly #anchor: Anchor<Dropped>
+  readonly #anchor: Anchor<PortState>
 
   constructor(state: PortState, dispatcher: Dispatcher) {
     this.port = state.port
     this.#state = state
     this.#dispatcher = dispatcher
-    this.#anchor = new Anchor(closeDropped, { resource: state, what: `port ${state.port}` })
+    this.#anchor = new Anchor(closeDropped, state)
   }
 
   get isClosed(): boolean {
@@ -47,7 +47,7 @@ export class Port {
   notify(): void {
     this.#assertOpen()
     const { device } = this.#dispatcher
-    callDevice(device, EVTCHN_NOTIFY, wireOf(this.#state), { port: this.port })
+    callDevice(device, EVTCHN_NOTIFY, this.#state.wire, { port: this.port })
   }
 
   /**
@@ -123,6 +123,6 @@ export class Port {
   }
 
   #assertOpen(): void {
-    if (this.#state.isClosed) throw new ClosedError(`port ${this.port}`)
+    if (this.#state.isClosed) throw new ClosedError(this.#state.what)
   }
 }

@@ -1,6 +1,6 @@
 import { GNTDEV_SET_UNMAP_NOTIFY, type GrantName } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import { closeDropped, type Dropped } from '../base/dropped.ts'
+import { closeDropped } from '../base/dropped.ts'
 import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
 import { Anchor } from '../memory/anchor.ts'
@@ -32,7 +32,7 @@ export class Mapping {
   readonly writable: boolean
   readonly #pages: Pages
   readonly #device: Device
-  readonly #anchor: Anchor<Dropped>
+  readonly #anchor: Anchor<Pages>
   readonly #reader: ReadOnlyBytes
 
   constructor(init: {
@@ -47,7 +47,7 @@ export class Mapping {
     this.#pages = init.pages
     this.#device = init.device
     const { memory, pages } = init
-    const anchor = new Anchor(closeDropped, { resource: pages, what: pages.what })
+    const anchor = new Anchor(closeDropped, pages)
     const view = () => viewPages(memory, pages, anchor)
     this.#anchor = anchor
     this.#reader = new ReadOnlyBytes(pages.what, pages.count * PAGE_SIZE, view)

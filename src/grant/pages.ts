@@ -1,6 +1,7 @@
 import { PAGE_SIZE } from '../abi/page.ts'
+import type { Dropped } from '../base/dropped.ts'
 import { ClosedError, type XenError } from '../base/errors.ts'
-import type { Closable, Owner } from '../base/owner.ts'
+import type { Owner } from '../base/owner.ts'
 import type { Anchor } from '../memory/anchor.ts'
 import type { Address, Memory } from '../platform.ts'
 
@@ -8,7 +9,7 @@ import type { Address, Memory } from '../platform.ts'
  * Pages that are shared or mapped, as the connection owns them. It refers neither to the object
  * that the program holds nor to its bytes, so that both can be collected and released through it.
  */
-export class Pages implements Closable {
+export class Pages implements Dropped {
   readonly address: Address
   /** The driver's index: the offset for mmap, in bytes. */
   readonly index: number

@@ -6,7 +6,7 @@ import {
 import type { GrantName } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { integerBetween } from '../base/arguments.ts'
-import { closeDropped, type Dropped } from '../base/dropped.ts'
+import { closeDropped } from '../base/dropped.ts'
 import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
 import { Anchor } from '../memory/anchor.ts'
@@ -41,7 +41,7 @@ export class Share {
   readonly #pages: Pages
   readonly #device: Device
   readonly #memory: Memory
-  readonly #anchor: Anchor<Dropped>
+  readonly #anchor: Anchor<Pages>
   #bytes: Uint8Array | undefined
 
   constructor(init: {
@@ -58,7 +58,7 @@ export class Share {
     this.#pages = init.pages
     this.#device = init.device
     this.#memory = init.memory
-    this.#anchor = new Anchor(closeDropped, { resource: init.pages, what: init.pages.what })
+    this.#anchor = new Anchor(closeDropped, init.pages)
   }
 
   /**

@@ -1,11 +1,12 @@
 /** What an anchor leaves behind for the time when it has been collected. */
 interface Legacy {
   /** Undefined once somebody else has seen to it. */
-  release: (() => void) | undefined
+  release: ((state: unknown) => void) | undefined
+  state: unknown
 }
 
 /** At module level, since V8 drops unreferenced ones; to unregister costs more than to leave it. */
-const legacies = new FinalizationRegistry<Legacy>(legacy => legacy.release?.())
+const legacies = new FinalizationRegistry<Legacy>(({ release, state }) => release?.(state))
 
 /** Holder → what it holds: an entry keeps the anchor for exactly as long as the holder lives. */
 const held = new WeakMap<object, Set<Anchor<unknown>>>()
@@ -43,7 +44,7 @@ export class Anchor<State> {
 
   /** The creator is a holder by keeping the anchor in a field of its own. */
   constructor(release: (state: State) => void, state: State) {
-    this.#legacy = { release: () => release(state) }
+    this.#legacy = { release: release as (state: unknown) => void, state }
     legacies.register(this, this.#legacy)
   }
 
@@ -67,6 +68,7 @@ export class Anchor<State> {
   dismiss(): boolean {
     if (!this.isPending) return false
     this.#legacy.release = undefined
+    this.#legacy.state = undefined
     return true
   }
 }

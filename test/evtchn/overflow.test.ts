@@ -7,31 +7,24 @@ import {
   encodePorts,
   encodeU32,
 } from '../../src/abi/evtchn.ts'
-import { Waiters } from '../../src/base/waiters.ts'
+import { Owner } from '../../src/base/owner.ts'
 import { Dispatcher } from '../../src/evtchn/dispatcher.ts'
-import type { PortState } from '../../src/evtchn/port-state.ts'
+import { PortState } from '../../src/evtchn/port-state.ts'
 import { type Device, isDevice } from '../../src/platform.ts'
 import { test } from '../setup/world.ts'
 
 /** A ring has 64 entries at first; the 65th event that was let through unread is lost. */
 const RING_ENTRIES = 64
 
-function stateOf(port: number, dispatcher: Dispatcher): PortState {
-  const close = () => undefined
-  const wire = undefined
-  const waiters = new Waiters(isAwaited => dispatcher.awaited(state, isAwaited))
-  const state = { port, wire, pending: false, isClosed: false, isRef: true, waiters, close }
-  return state
-}
-
 test('an overflow of the ring is recovered, and every port gets a hint', async ({ world }) => {
   const process = world.domain(1).process()
   const device = process.open('evtchn', { access: 'readwrite', nonblock: true }) as Device
   expect(isDevice(device)).toBe(true)
   const dispatcher = new Dispatcher(device)
-  const near = stateOf(device.ioctl(EVTCHN_BIND_UNBOUND_PORT, encodeU32(1)), dispatcher)
+  const stateOf = (port: number) => new PortState(port, dispatcher, new Owner('a connection'))
+  const near = stateOf(device.ioctl(EVTCHN_BIND_UNBOUND_PORT, encodeU32(1)))
   const bind = encodeBindInterdomain(1, near.port)
-  const far = stateOf(device.ioctl(EVTCHN_BIND_INTERDOMAIN, bind), dispatcher)
+  const far = stateOf(device.ioctl(EVTCHN_BIND_INTERDOMAIN, bind))
   dispatcher.add(near)
   dispatcher.add(far)
   // A stranger on the same descriptor, who writes back what nobody has read.
