@@ -32,17 +32,17 @@ const PAIRS: Readonly<Record<string, { A: ShellSide; B: ShellSide }>> = {
   'dom0 and a guest': { A: dom0, B: guest(1) },
   'a guest and dom0': { A: guest(2), B: dom0 },
   'a guest and another': { A: guest(1), B: guest(2) },
-  'the other and the one': { A: guest(2), B: guest(1) },
+  'two guests more': { A: guest(4), B: guest(3) },
 }
 const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
 
 /**
  * Two pairs at a time that have no domain's grants to another in common, since refs come again.
- * More at a time would work, and take longer: each domain gets a turn at a processor less often.
+ * More at a time would take longer: each domain gets a turn at a processor less often.
  */
 const SHELLS = Object.entries(PAIRS).map(([pair, sides], n) => {
   const play = `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`
-  return n === 0 ? `${play} &` : n === 1 ? `${play}; wait` : play
+  return n % 2 === 0 ? `${play} &` : `${play}; wait`
 })
 
 /**
