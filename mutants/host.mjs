@@ -53,6 +53,27 @@ export const host = [
     edits: [['if (entry.isTold) entry.inbox.post(encodeU32(port))', '']],
   },
   {
+    name: 'host-first-event-untold',
+    bug: 'the answer to BIND_INTERDOMAIN does not tell of the first event',
+    file: links,
+    edits: [['else entry.isRaised = true', '']],
+    runs: ['host --only 187'],
+  },
+  {
+    name: 'host-port-never-told',
+    bug: 'the host keeps telling by an answer that was given long ago',
+    file: session,
+    edits: [['entry.isTold = true', '']],
+    runs: ['host --only 80'],
+  },
+  {
+    name: 'host-first-event-unheard',
+    bug: 'a client does not hear of the first event of its port',
+    file: events,
+    edits: [['if (isRaised) this.ring.arrived(port)', '']],
+    runs: ['host --only 187'],
+  },
+  {
     name: 'host-pending-lost',
     bug: 'what was sent to a masked port is lost',
     file: inboxBits,
