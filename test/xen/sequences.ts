@@ -7,9 +7,9 @@ import { Model } from '../../src/differential/model.ts'
 import { scoresOf, scriptFor } from '../../src/differential/xen-performer.ts'
 import type { ProfileName } from '../../src/kernel/profiles.ts'
 
-const COUNT = 200
+const COUNT = 150
 /** More of them, with processes of dom0 and of its first guest. */
-const PAIR_COUNT = 50
+const PAIR_COUNT = 25
 const GUEST = 1
 const SEED_END = 2 ** 31
 const SCRIPT = 'sequences.script'
