@@ -53,6 +53,9 @@ export interface NewDomain {
 /** Calls without an answer of their own and without an effect that others could see. */
 const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book, OP.place])
 
+/** What a queued call that takes several turns is answered with: nobody waits for its end. */
+const TOO_LATE: Answer = { result: -ERRNO.EPROTO }
+
 type Handler = (op: number, body: BodyReader, answer: BodyWriter) => Answer | LongCall
 
 /**
@@ -329,8 +332,10 @@ export class Server {
       }
       const answer = session.handleQueued(op, body.inner(), this.#outgoing.cut())
       this.limitPages.publish(session.domain)
-      const result = typeof answer === 'function' ? 'too late' : answer.result
-      if (result === 0) continue
+      const { result, ownedFds } = typeof answer === 'function' ? TOO_LATE : answer
+      if (result === 0 && ownedFds === undefined) continue
+      // BIND_STATIC answers 0 too, and has descriptors that nobody would take.
+      for (const fd of ownedFds ?? []) close(fd)
       throw new ProtocolError('ERR_HOST_PROTOCOL', `queued operation ${op} answered ${result}`)
     }
   }
@@ -338,9 +343,8 @@ export class Server {
   #reply(client: number, request: Received, answer: Answer, body = this.#outgoing): void {
     const sent = sendReply(client, request, answer, body)
     if (sent >= 0) return
-    const { ETOOMANYREFS } = ERRNO
-    if (sent === -ETOOMANYREFS) {
-      this.#doors.tell(client, new TurnedAway(ETOOMANYREFS, tooManyInFlight()))
+    if (sent === -ERRNO.ETOOMANYREFS) {
+      this.#doors.tell(client, new TurnedAway(ERRNO.ETOOMANYREFS, tooManyInFlight()))
     }
     this.#drop(client)
   }

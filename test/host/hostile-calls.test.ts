@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
-import { encodeU32 } from '../../src/abi/evtchn.ts'
+import { EVTCHN_BIND_STATIC, encodeU32 } from '../../src/abi/evtchn.ts'
 import * as gntdev from '../../src/abi/gntdev.ts'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
 import type { HostUsage } from '../../src/host/administration.ts'
@@ -9,6 +9,7 @@ import { ChunkStore } from '../../src/host/chunk-store.ts'
 import { CHUNK_PAGES, LINK_SLOTS } from '../../src/host/limits.ts'
 import { mapFile } from '../../src/host/memfd.ts'
 import { giveOrder } from '../../src/host/orders.ts'
+import { encodeRanges } from '../../src/host/snapshot.ts'
 import { BodyWriter, NOWHERE, OP } from '../../src/host/wire.ts'
 import { PORT_MASKED } from '../../src/kernel/event-ring.ts'
 import { addSeals, close, F_SEAL_FUTURE_WRITE, write } from '../../src/native/files.ts'
@@ -33,6 +34,23 @@ async function neighbours(machine: HostMachine): Promise<Disposable> {
 }
 
 describe('calls that are well formed and meant badly', () => {
+  test('leave no descriptor behind when they bind a port and want no answer', async ({
+    machine,
+  }) => {
+    using _ = await neighbours(machine)
+    const before = usage(machine).descriptors
+    const argument = { address: ARGUMENT, bytes: encodeU32(900), writable: true }
+    for (let i = 0; i < 8; i++) {
+      using one = new RawClient(machine, 1)
+      const fd = one.open('evtchn')
+      const request = one.socket.beginQueued(OP.ioctl).u32(fd).u32(EVTCHN_BIND_STATIC)
+      encodeRanges(request.u64(ARGUMENT), [argument])
+      one.socket.queue()
+      expect(one.call(OP.none, new BodyWriter()).result).toBe(-ERRNO.EHOSTDOWN)
+    }
+    expect(usage(machine).descriptors).toBe(before)
+  })
+
   test('change the protection of 65,536 pages in one go', async ({ machine }) => {
     using _ = await neighbours(machine)
     using one = new RawClient(machine, 1)
