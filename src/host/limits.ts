@@ -31,10 +31,11 @@ export const EMPTY_CHUNKS_MAX = 8
 /** Dropped clients of which one second's log tells; the others are counted. */
 export const LOG_LINES_PER_SECOND = 10
 /**
- * Maps, their pages, and mappings that must be left to a domain for its clients to queue calls.
- * What they have under way when the page of limits tells them to ask instead still holds.
+ * Maps, their pages, and mappings that must be left to a domain for its clients to queue calls: as
+ * many as one of them can have under way. What they have when the page of limits tells them to ask
+ * instead still holds.
  */
-export const QUEUE_ROOM_MIN = 8192
+export const QUEUE_ROOM_MIN: number = QUEUED_CALLS_MAX * QUEUED_PAGES_MAX
 /** Times that a domain of first use may leave just as a client of it comes. */
 export const GREETING_TRIES = 16
 /** Clients of a domain that may wait for the host to look at them. */
