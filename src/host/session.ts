@@ -13,7 +13,7 @@ import { PAGE_SIZE } from '../abi/page.ts'
 import { ProtocolError } from '../base/errors.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { Domain } from '../kernel/domain.ts'
-import type { GntallocFile } from '../kernel/gntalloc.ts'
+import { GntallocFile } from '../kernel/gntalloc.ts'
 import { GntdevFile } from '../kernel/gntdev.ts'
 import type { GrantCopy } from '../kernel/gntdev-copy.ts'
 import type { Machine } from '../kernel/machine.ts'
@@ -191,7 +191,11 @@ export class Session {
 
   /** After an ALLOC: what there is to be mapped, so that its mmap need not ask. */
   #showAllocation(answer: BodyWriter, fd: number): void {
-    const file = this.process.file(fd) as GntallocFile
+    const file = this.process.file(fd)
+    if (!(file instanceof GntallocFile)) {
+      answer.u32(0)
+      return
+    }
     this.#shown.announce(answer)
     answer.u64(file.latest.index)
     this.#shown.write(answer, file.latest.frames)
