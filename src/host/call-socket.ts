@@ -3,9 +3,11 @@ import { type ErrorFacts, ProtocolError, XenError } from '../base/errors.ts'
 import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
 import { noDescriptorLeft } from './descriptor-limit.ts'
-import { CALL_TIMEOUT_MS, QUEUED_CALLS_MAX } from './limits.ts'
+import { CALL_TIMEOUT_MS, OUTBOX_BYTES } from './limits.ts'
+import { mapFile } from './memfd.ts'
 import { type Received, receiveFramed, receiveRoom, sendFramed } from './message-socket.ts'
-import { BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP, type Op } from './wire.ts'
+import { Outbox } from './outbox.ts'
+import { BodyReader, BodyWriter, FLAG_ONE_WAY, OP, type Op } from './wire.ts'
 
 /**
  * What the host answered: its result, its body, to be read before the next call, and descriptors
@@ -25,17 +27,13 @@ export class CallSocket {
   readonly path: string
   #fd: number
   readonly #timeoutMs: number
-  /** The message to come: what is queued, then the call that was begun. */
+  /** The call that was begun. */
   readonly #out = new BodyWriter()
-  readonly #in = receiveRoom()
   #op: Op = OP.none
-  #queued = 0
-  /** Calls queued since the host last answered one, sent or not. */
-  #unanswered = 0
-  /** Bytes of the body that are queued calls, and where the last of them says its length. */
-  #queuedLength = 0
-  #queuedAt = 0
-  #flushing: NodeJS.Immediate | undefined
+  readonly #nothing = new BodyWriter()
+  readonly #in = receiveRoom()
+  #outbox: Outbox | undefined
+  #nudging: NodeJS.Immediate | undefined
   #serial = 0
   #death: ErrorFacts | undefined
   #isEnded = false
@@ -78,26 +76,68 @@ export class CallSocket {
     return this.#death
   }
 
-  /** Begins a call: its fields are written to what this answers, then {@link call} sends it. */
+  /**
+   * Asks the host for an outbox, once it was greeted. Without one, which a host with many clients
+   * may not have, every call is a round trip.
+   */
+  openOutbox(): void {
+    this.begin(OP.outbox)
+    const [fd] = this.call().fds
+    const file = fd === undefined ? -1 : mapFile(fd, OUTBOX_BYTES, true)
+    if (typeof file !== 'number') this.#outbox = new Outbox(file)
+  }
+
+  get hasOutbox(): boolean {
+    return this.#outbox !== undefined
+  }
+
+  /** Begins a call: its fields are written to what this answers, then call or queue it. */
   begin(op: Op): BodyWriter {
     this.#op = op
-    return this.#out.cut(this.#queuedLength)
+    return this.#out.cut()
   }
 
   /** The round trip that was begun. `result` is -EHOSTDOWN when the host is gone. */
   call(): Reply {
+    return this.#ask(this.#op, this.#out)
+  }
+
+  /**
+   * What {@link call} does, for a call whose answer is known to be 0: nobody waits for the host,
+   * and whoever asks it something from now on finds it done.
+   */
+  queue(): void {
+    const outbox = this.#outbox
+    if (!outbox) {
+      this.call()
+      return
+    }
+    if (!this.#death && !outbox.hasRoom(this.#out)) this.#ask(OP.none, this.#nothing)
+    if (this.#death) return
+    outbox.add(this.#op, this.#out)
+    this.#nudging ??= setImmediate(this.#nudge)
+  }
+
+  /** Who asks the host nothing more in this turn tells it that something is there. */
+  readonly #nudge = (): void => {
+    this.#nudging = undefined
+    if (this.#death || this.#outbox?.isEmpty !== false) return
+    const message = this.#nothing.head(OP.none, FLAG_ONE_WAY, 0, 0)
+    const sent = sendFramed(this.#fd, message)
+    if (sent < 0) this.#undeliverable(sent)
+  }
+
+  #ask(op: Op, body: BodyWriter): Reply {
     if (this.#death) return DEAD
-    const op = this.#op
     const serial = (this.#serial + 1) >>> 0
     this.#serial = serial
     // Whoever was turned away finds nobody to send to, and the reason waiting.
-    const sent = this.#send(op, serial, 0)
+    const sent = sendFramed(this.#fd, body.head(op, 0, serial, 0))
     const isEnded = sent === -ERRNO.EPIPE || sent === -ERRNO.ECONNRESET
     const mayBeTurnedAway = isEnded && (op === OP.hello || op === OP.admin)
     if (sent < 0 && !mayBeTurnedAway) return this.#undeliverable(sent)
     const reply = this.#receive()
     if (reply === -ERRNO.EAGAIN) return this.#undeliverable(reply)
-    this.#unanswered = 0
     if (reply === undefined || typeof reply === 'number') {
       this.#isEnded = true
       return this.die(`the host at ${this.path} is gone`)
@@ -115,42 +155,6 @@ export class CallSocket {
     for (const fd of reply.fds) close(fd)
     this.#refusal = noDescriptorLeft()
     return { result: -ERRNO.EMFILE, body: reply.body, fds: [], lost: reply.result }
-  }
-
-  /**
-   * Begins a call whose answer, 0, is known; {@link queue} lets it travel ahead of the next one, or
-   * alone at the end of this turn of the event loop. Only for what has no effect that others see.
-   */
-  beginQueued(op: Op): BodyWriter {
-    const body = this.#out.cut(this.#queuedLength)
-    if (this.#queued === 0) body.u32(0)
-    body.u32(op)
-    this.#queuedAt = body.length
-    return body.u32(0)
-  }
-
-  /** Queues the call that was begun. */
-  queue(): void {
-    if (this.#death) return
-    const { length } = this.#out
-    this.#out.replaceU32(this.#queuedAt, length - this.#queuedAt - 4)
-    this.#out.replaceU32(0, ++this.#queued)
-    this.#queuedLength = length
-    if (++this.#unanswered < QUEUED_CALLS_MAX) this.#flushing ??= setImmediate(this.flush)
-    else {
-      // The host must not have more of them before it than it reckons with.
-      this.begin(OP.none)
-      this.call()
-    }
-  }
-
-  /** Sends what is queued, without waiting for it. */
-  readonly flush = (): void => {
-    this.#flushing = undefined
-    if (this.#death || this.#queued === 0) return
-    this.#out.cut(this.#queuedLength)
-    const sent = this.#send(OP.none, 0, FLAG_ONE_WAY)
-    if (sent < 0) this.#undeliverable(sent)
   }
 
   /** What could not be sent, or was not answered. */
@@ -173,6 +177,8 @@ export class CallSocket {
     close(this.#fd)
     this.#fd = -1
     this.die('this connection was closed')
+    // Only now: what is left in it is the host's, which takes it at the end of the connection.
+    this.#outbox?.close()
   }
 
   /** An end that was closed with our request unread reports that first, once. */
@@ -184,13 +190,6 @@ export class CallSocket {
   #turnedAway(result: number, body: BodyReader): Reply {
     this.#death = JSON.parse(body.text()) as ErrorFacts
     return { result, body: NO_BODY, fds: [] }
-  }
-
-  #send(op: Op, serial: number, flags: number): number {
-    const queuing = this.#queued > 0 ? FLAG_QUEUED : 0
-    this.#queued = 0
-    this.#queuedLength = 0
-    return sendFramed(this.#fd, this.#out.head(op, flags | queuing, serial, 0))
   }
 }
 

@@ -2,30 +2,40 @@ import { PAGE_SHIFT, PAGE_SIZE, pagesOf } from '../abi/page.ts'
 import { IndexSpace } from '../kernel/index-space.ts'
 import { countPages, type PageRun } from './chunk-cache.ts'
 
+/** Whether a descriptor is closed: what is mapped then holds its file, and everything of that. */
+interface Closable {
+  readonly isClosed: boolean
+}
+
 /** Pages of one ALLOC_GREF, all of them still allocated. */
 export interface Allocation {
+  readonly file: Closable
   readonly index: number
   readonly runs: readonly PageRun[]
   readonly count: number
   /** False once any of its pages was released: then only the host knows what is left. */
   isWhole: boolean
-  /** A page of it has a notification: the order of its release can be seen. */
+  /** A page of it has a notification. */
   isArmed: boolean
-  /** Mappings of all its pages that this process has. */
-  mappings: number
+}
+
+/** No event follows when a mapping of the pages, or the descriptor's hold of them, ends. */
+export function endsQuietly({ file, isArmed }: Pick<Allocation, 'file' | 'isArmed'>): boolean {
+  return !isArmed && !file.isClosed
 }
 
 /**
- * What a client knows of a gntalloc descriptor of its own: enough to mmap what it allocated, and to
- * unmap it before it is released, without asking. Neither has an effect that anybody could see.
+ * What a client knows of a gntalloc descriptor of its own: enough to mmap what it allocated, to
+ * unmap and to release it without waiting for the host.
  */
 export class AllocMirror {
   readonly #byIndex = new Map<number, Allocation>()
+  isClosed = false
 
   allocated(index: number, runs: readonly PageRun[]): void {
     const count = countPages(runs)
     if (count === 0) return
-    const fresh = { index, runs, count, isWhole: true, isArmed: false, mappings: 0 }
+    const fresh = { file: this, index, runs, count, isWhole: true, isArmed: false }
     this.#byIndex.set(index, fresh)
   }
 
@@ -35,10 +45,10 @@ export class AllocMirror {
     return found && found.count === pagesOf(length) ? found : undefined
   }
 
-  /** DEALLOC_GREF would succeed, and our own mapping would keep everything as it is. */
-  isHeld(index: number, count: number): boolean {
+  /** DEALLOC_GREF would succeed, and no event follow. */
+  endsQuietly(index: number, count: number): boolean {
     const found = this.find(index, count * PAGE_SIZE)
-    return found !== undefined && found.mappings > 0 && !found.isArmed
+    return found !== undefined && endsQuietly(found)
   }
 
   /** SET_UNMAP_NOTIFY succeeded somewhere inside an allocation. */
@@ -70,6 +80,7 @@ export class AllocMirror {
 
   /** The descriptor is closed: an unmapping may be what releases the pages now. */
   closed(): void {
+    this.isClosed = true
     for (const allocation of this.#byIndex.values()) this.#forget(allocation)
   }
 
@@ -79,31 +90,38 @@ export class AllocMirror {
   }
 }
 
-interface BookedMap {
+export interface BookedMap {
+  readonly file: Closable
   readonly count: number
-  /** Its end may be seen by others: it has a notification, or is what holds pages mapped. */
-  isSeen: boolean
+  /** It has a notification. */
+  isArmed: boolean
 }
 
 /**
  * What a client knows of a gntdev descriptor of its own: the index that the next MAP_GRANT_REF will
- * answer, by the driver's own rule, and which maps can be let go in silence.
+ * answer, by the driver's own rule, and which maps end without an event.
  */
 export class MapMirror {
   readonly #space = new IndexSpace()
   readonly #maps = new Map<number, BookedMap>()
+  isClosed = false
 
   /** Books a map: its index in bytes. */
   book(count: number): number {
     const start = this.#space.take(count)
-    this.#maps.set(start, { count, isSeen: false })
+    this.#maps.set(start, { file: this, count, isArmed: false })
     return start << PAGE_SHIFT
   }
 
-  /** UNMAP_GRANT_REF would succeed, and nobody would notice. */
-  isSilent(index: number, count: number): boolean {
-    const map = this.#maps.get(index / PAGE_SIZE)
-    return map !== undefined && map.count === count && !map.isSeen
+  /** The map that starts at this offset. */
+  find(offset: number): BookedMap | undefined {
+    return this.#maps.get(offset / PAGE_SIZE)
+  }
+
+  /** UNMAP_GRANT_REF would succeed, and no event follow. */
+  endsQuietly(index: number, count: number): boolean {
+    const map = this.find(index)
+    return map !== undefined && map.count === count && endsQuietly(map)
   }
 
   /** UNMAP_GRANT_REF succeeds, or has succeeded; the driver narrows its index (case 278). */
@@ -115,19 +133,21 @@ export class MapMirror {
     this.#space.put(start, map.count)
   }
 
-  /**
-   * SET_UNMAP_NOTIFY succeeded somewhere inside a map; or it was mmapped in HVM, where the pages
-   * stay mapped until UNMAP_GRANT_REF, even those of an mmap that failed (case 120).
-   */
-  seen(index: number): void {
+  /** SET_UNMAP_NOTIFY succeeded somewhere inside a map. */
+  armed(index: number): void {
     const page = Math.floor(index / PAGE_SIZE)
     const first = this.#maps.get(page)
     if (first) {
-      first.isSeen = true
+      first.isArmed = true
       return
     }
     for (const [start, map] of this.#maps) {
-      if (start <= page && page < start + map.count) map.isSeen = true
+      if (start <= page && page < start + map.count) map.isArmed = true
     }
+  }
+
+  /** The descriptor is closed: an unmapping may be what ends its other maps. */
+  closed(): void {
+    this.isClosed = true
   }
 }

@@ -84,7 +84,7 @@ export class HostDevice implements Device {
     if (number === GNTDEV_GET_OFFSET_FOR_VADDR && this.name === 'gntdev') {
       if (!this.#reachesDevice(decodeVaddr(given))) return -ERRNO.EINVAL
     }
-    if (this.#foresee(number, given)) return 0
+    if (this.#foresee(number, given.length === size ? given : given.subarray(0, size))) return 0
     const ranges: MemoryRange[] =
       size === 0 ? [] : [{ address: ARGUMENT_ADDRESS, bytes: given, writable: true }]
     if (isCopy(this.name, number)) ranges.unshift(...gatherCopy(given))
@@ -95,7 +95,6 @@ export class HostDevice implements Device {
     this.#assertOpen()
     const { memory, socket, kind } = this.#platform
     const { allocations, maps, access } = this.#file
-    if (kind === 'hvm') maps?.seen(options.offset)
     const isPlain = (options.flags & MAP_TYPE) === MAP_SHARED && options.at === undefined
     const own =
       isPlain && access === 'readwrite' && !socket.isDead && this.#platform.mayQueue
@@ -104,7 +103,7 @@ export class HostDevice implements Device {
     if (own) return memory.mmapOwn(this.fd, options, own)
     const isReadonlyHvm =
       this.name === 'gntdev' && kind === 'hvm' && (options.prot & PROT_WRITE) === 0
-    const result = memory.mmapDevice(this.fd, options, isReadonlyHvm)
+    const result = memory.mmapDevice(this.fd, options, maps?.find(options.offset), isReadonlyHvm)
     const { at, length } = options
     if (result >= 0 || result === -ERRNO.ENOMEM || at === undefined || socket.isDead) return result
     // What lay there went before the driver was asked.
@@ -254,8 +253,8 @@ export class HostDevice implements Device {
   }
 
   /**
-   * Calls whose answer follows from what this descriptor did before, and whose effect nobody else
-   * can see: they are queued. Anything less plain is asked.
+   * Calls whose answer follows from what this descriptor did before, and which no event follows:
+   * they are queued. Anything less plain is asked.
    */
   #foresee(number: number, given: Uint8Array): boolean {
     const { allocations, maps } = this.#file
@@ -263,9 +262,7 @@ export class HostDevice implements Device {
     if (socket.isDead) return false
     if (allocations && number === GNTALLOC_DEALLOC_GREF) {
       const { index, count } = decodeDeallocGref(given)
-      // Without a timer it is this call that ends what peers have unmapped, which they can see.
-      const isQuiet = this.#platform.profile.freesByTimer
-      if (!isQuiet || !allocations.isHeld(index, count)) return false
+      if (!allocations.endsQuietly(index, count)) return false
       allocations.released(index, count)
       this.#queueIoctl(number, given)
       return true
@@ -277,15 +274,14 @@ export class HostDevice implements Device {
       if (count === 0 || count > gntdevLimit || !mayQueue) return false
       if (count > QUEUED_PAGES_MAX) return false
       const index = maps.book(count)
-      socket.beginQueued(OP.book).u32(this.fd).u64(index).bytes(given)
+      socket.begin(OP.book).u32(this.fd).u64(index).bytes(given)
       socket.queue()
       writeMapGrantRefIndex(given, index)
       return true
     }
     if (number !== GNTDEV_UNMAP_GRANT_REF) return false
     const { index, count } = decodeUnmapGrantRef(given)
-    // Near a limit somebody may wait for the room.
-    if (!maps.isSilent(index, count) || !this.#platform.mayQueue) return false
+    if (!maps.endsQuietly(index, count)) return false
     maps.unbooked(index)
     this.#queueIoctl(number, given)
     return true
@@ -294,7 +290,7 @@ export class HostDevice implements Device {
   #queueIoctl(number: number, argument: Uint8Array): void {
     const range = { address: ARGUMENT_ADDRESS, bytes: argument, writable: true }
     const { socket } = this.#platform
-    this.#encodeIoctl(socket.beginQueued(OP.ioctl), number, ARGUMENT_ADDRESS, [range])
+    this.#encodeIoctl(socket.begin(OP.ioctl), number, ARGUMENT_ADDRESS, [range])
     socket.queue()
   }
 
@@ -314,7 +310,7 @@ export class HostDevice implements Device {
     else if (maps && number === GNTDEV_UNMAP_GRANT_REF) {
       maps.unbooked(decodeUnmapGrantRef(argument).index)
     } else if (maps && number === GNTDEV_SET_UNMAP_NOTIFY) {
-      maps.seen(decodeUnmapNotify(argument).index)
+      maps.armed(decodeUnmapNotify(argument).index)
     }
   }
 

@@ -6,15 +6,16 @@ import { Ranges } from '../memory/ranges.ts'
 import type { Address, Memory, MmapOptions, Result } from '../platform.ts'
 import type { CallSocket } from './call-socket.ts'
 import { ChunkCache, countPages, decodeRuns, type PageRun } from './chunk-cache.ts'
-import type { Allocation } from './grant-mirror.ts'
+import { type Allocation, type BookedMap, endsQuietly } from './grant-mirror.ts'
 import { NOWHERE, OP } from './wire.ts'
 
 /** A device's mapping in this process: the chunks it shows, until its last page is gone. */
 interface Mapping {
   readonly chunks: readonly number[]
   pages: number
-  /** Pages of our own that no other call has touched: to unmap them is nobody's business. */
+  /** What is mapped, where this process knows all about it. */
   readonly own: Allocation | undefined
+  readonly booked: BookedMap | undefined
   /** A read-only grant of HVM: once it is made writable, Xen discards what is stored there. */
   readonly isReadonlyHvm: boolean
   discardsStores: boolean
@@ -34,13 +35,10 @@ export class HostMemory implements Memory {
   readonly ranges: Ranges = new Ranges()
   readonly chunks: ChunkCache
   readonly #socket: CallSocket
-  readonly #mayQueue: () => boolean
   readonly #devices = new IntervalList<MappedRange>()
 
-  /** `mayQueue`: whether the domain is far from its limits, so that nobody waits for room. */
-  constructor(socket: CallSocket, mayQueue: () => boolean) {
+  constructor(socket: CallSocket) {
     this.#socket = socket
-    this.#mayQueue = mayQueue
     this.chunks = new ChunkCache(socket)
   }
 
@@ -90,6 +88,7 @@ export class HostMemory implements Memory {
   mmapDevice(
     fd: number,
     { offset, length, prot, flags, at }: MmapOptions,
+    booked: BookedMap | undefined,
     isReadonlyHvm: boolean,
   ): Address | Result {
     const bytes = pagesOf(length) * PAGE_SIZE
@@ -113,10 +112,11 @@ export class HostMemory implements Memory {
       return address
     }
     const pages = countPages(runs)
-    const mapping = { chunks, pages, own: undefined, isReadonlyHvm, discardsStores: false }
+    const discardsStores = false
+    const mapping = { chunks, pages, own: undefined, booked, isReadonlyHvm, discardsStores }
     this.#devices.insert({ start: address, end: address + bytes, mapping })
     if (at !== undefined) return address
-    this.#socket.beginQueued(OP.place).u64(NOWHERE).u64(bytes).u64(address)
+    this.#socket.begin(OP.place).u64(NOWHERE).u64(bytes).u64(address)
     this.#socket.queue()
     return address
   }
@@ -130,11 +130,10 @@ export class HostMemory implements Memory {
       this.chunks.release(chunks)
       return address
     }
-    const pages = own.count
-    const mapping = { chunks, pages, own, isReadonlyHvm: false, discardsStores: false }
+    const [pages, isReadonlyHvm, discardsStores] = [own.count, false, false]
+    const mapping = { chunks, pages, own, booked: undefined, isReadonlyHvm, discardsStores }
     this.#devices.insert({ start: address, end: address + bytes, mapping })
-    own.mappings++
-    const request = this.#socket.beginQueued(OP.mmap).u32(fd).u64(address).u64(offset)
+    const request = this.#socket.begin(OP.mmap).u32(fd).u64(address).u64(offset)
     request.u64(length).u32(prot).u32(flags)
     this.#socket.queue()
     return address
@@ -190,13 +189,10 @@ export class HostMemory implements Memory {
   #leave(address: Address, length: number): Result {
     const end = address + pagesOf(length) * PAGE_SIZE
     if (!this.#overlaps(address, end)) return 0
-    const isSilent = this.#isOwn(address, end) && this.#mayQueue()
+    const isQuiet = this.#endsQuietly(address, end)
     this.#forget(address, end)
-    if (isSilent) {
-      this.#socket
-        .beginQueued(OP.munmap)
-        .u64(address)
-        .u64(end - address)
+    if (isQuiet) {
+      this.#beginMunmap(address, end - address)
       this.#socket.queue()
       return 0
     }
@@ -206,8 +202,12 @@ export class HostMemory implements Memory {
   }
 
   #tellUnmapped(address: Address, bytes: number): Result {
-    this.#socket.begin(OP.munmap).u64(address).u64(bytes)
+    this.#beginMunmap(address, bytes)
     return this.#socket.call().result
+  }
+
+  #beginMunmap(address: Address, bytes: number): void {
+    this.#socket.begin(OP.munmap).u64(address).u64(bytes)
   }
 
   #overlaps(start: Address, end: Address): boolean {
@@ -215,10 +215,15 @@ export class HostMemory implements Memory {
     return first !== undefined && first.start < end
   }
 
-  /** Whether a run is exactly one mapping of an allocation that is still whole. */
-  #isOwn(start: Address, end: Address): boolean {
+  /** Whether a run is exactly one mapping, and no event follows when that ends. */
+  #endsQuietly(start: Address, end: Address): boolean {
     const range = this.#devices.at(start)
-    return range?.start === start && range.end === end && range.mapping.own?.isWhole === true
+    if (range?.start !== start || range.end !== end) return false
+    const { own, booked } = range.mapping
+    // The descriptor still holds an allocation that is whole.
+    if (own?.isWhole) return true
+    const mapped = own ?? booked
+    return mapped !== undefined && endsQuietly(mapped)
   }
 
   #forget(start: Address, end: Address): void {
@@ -226,7 +231,6 @@ export class HostMemory implements Memory {
       mapping.pages -= (Math.min(to, end) - Math.max(from, start)) / PAGE_SIZE
       if (mapping.pages > 0) continue
       this.chunks.release(mapping.chunks)
-      if (mapping.own) mapping.own.mappings--
     }
   }
 }

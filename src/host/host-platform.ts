@@ -72,7 +72,8 @@ export class HostPlatform implements Platform {
     this.kind = body.u32() === 0 ? 'pv' : 'hvm'
     this.profile = profileNamed(body.text())
     this.#limits = mapped(limits)
-    this.memory = new HostMemory(this.socket, () => this.mayQueue)
+    this.socket.openOutbox()
+    this.memory = new HostMemory(this.socket)
     this.#lifeline = new Socket({ fd: lifeline })
     this.#lifeline.on('close', () => this.#hostDied())
     this.#lifeline.on('error', () => undefined)
@@ -89,9 +90,9 @@ export class HostPlatform implements Platform {
     return this.adopt(new HostDevice(this, new OpenFile(this, name, access, nonblock), result))
   }
 
-  /** Far enough from every limit that calls which cannot be refused may be queued. */
+  /** Far enough from every limit that calls which take room cannot be refused. */
   get mayQueue(): boolean {
-    return load(this.#limits.words, 1) === 1
+    return this.socket.hasOutbox && load(this.#limits.words, 1) === 1
   }
 
   /** Pages of one MAP_GRANT_REF, as the host has it now. */

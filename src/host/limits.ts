@@ -22,8 +22,12 @@ export const IDLE_CHUNKS_MAX = 8
 export const SOCKET_PATH_MAX = 107
 /** Events that one turn of the host's loop takes from the kernel. */
 export const LOOP_EVENTS_MAX = 64
-/** Calls of a client since the host last answered one; the next waits for an answer. */
+/** Calls of a client in its outbox; the next waits until the host has taken them. */
 export const QUEUED_CALLS_MAX = 64
+/** Bytes of an outbox: a few calls of QUEUED_PAGES_MAX, or QUEUED_CALLS_MAX ordinary ones. */
+export const OUTBOX_BYTES = 32_768
+/** Outboxes that the host looks into before each call, at a word's cost each; others ask always. */
+export const OUTBOXES_MAX = 64
 /** Pages of a map that is booked without asking: as many as lie in a chunk. */
 export const QUEUED_PAGES_MAX = 512
 /** Chunks without a page in use that wait for their granter's next grant. */

@@ -33,6 +33,10 @@ export class LongCalls {
     return this.#calls.length
   }
 
+  has(client: number): boolean {
+    return this.#calls.some(call => call.client === client)
+  }
+
   /** Whoever asked is not listened to until it is answered. */
   add(call: Omit<Unfinished, 'answer'>): void {
     this.#calls.push({ ...call, answer: new BodyWriter() })

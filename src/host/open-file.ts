@@ -46,6 +46,7 @@ export class OpenFile {
     if (--this.#descriptors > 0) return
     this.waiters.fail(new ClosedError(`/dev/xen/${this.name}`))
     this.allocations?.closed()
+    this.maps?.closed()
     this.events?.close()
   }
 

@@ -26,9 +26,11 @@ import * as bounds from './limits.ts'
 import { Links } from './links.ts'
 import { LongCalls } from './long-calls.ts'
 import { type Received, receiveFramed, receiveRoom } from './message-socket.ts'
+import type { QueuedCall } from './outbox-reader.ts'
+import { Outboxes } from './outboxes.ts'
 import { sendReply } from './replies.ts'
 import { Session } from './session.ts'
-import { type BodyReader, BodyWriter, FLAG_ONE_WAY, FLAG_QUEUED, OP } from './wire.ts'
+import { type BodyReader, BodyWriter, FLAG_ONE_WAY, OP } from './wire.ts'
 
 export interface ServerOptions {
   readonly directory: string
@@ -50,7 +52,7 @@ export interface NewDomain {
   readonly stays?: boolean
 }
 
-/** Calls without an answer of their own and without an effect that others could see. */
+/** Calls whose answer can be known before. */
 const QUEUEABLE: ReadonlySet<number> = new Set([OP.ioctl, OP.mmap, OP.munmap, OP.book, OP.place])
 
 /** What a queued call that takes several turns is answered with: nobody waits for its end. */
@@ -75,6 +77,7 @@ export class Server {
   readonly #log = new HostLog()
   readonly #doors = new Doors(this.#loop, this.#log)
   readonly #longCalls = new LongCalls()
+  readonly #outboxes = new Outboxes(this.budget, (client, error) => this.#failed(client, error))
   #incoming = receiveRoom()
   /** The answer being written: to one client at a time. */
   readonly #outgoing = new BodyWriter()
@@ -103,6 +106,8 @@ export class Server {
     this.#loop.watch(stopFd, () => this.stop())
     while (!this.#isStopping) {
       const count = this.#loop.wait(this.#timeout())
+      // Whatever the requests of this turn were sent after lies there by now.
+      this.#outboxes.empty(this.#makeQueued)
       this.#guarded(() => this.#tick())
       for (let i = 0; i < count; i++) this.#guarded(this.#loop.handler(i))
       this.#guarded(() => this.#goOn())
@@ -224,6 +229,7 @@ export class Server {
     const lifeline = (): number => this.#lifelines.make(client, () => this.#drop(client))
     this.#watch(client, (op, body, answer) => {
       if (op === OP.hello) return session.greet(body, answer, lifeline)
+      if (op === OP.outbox) return this.#outboxes.open(client, domain.domid)
       const answered = session.handle(op, body, answer)
       this.limitPages.publish(domain)
       return answered
@@ -248,7 +254,7 @@ export class Server {
     this.#loop.watch(client, () => this.#serve(client, handle))
   }
 
-  /** Answers one request of a client, what it queued first; one that is none ends the client. */
+  /** Answers one request of a client; one that is none ends the client. */
   #serve(client: number, handle: Handler): void {
     try {
       const domain = this.#longCalls.size > 0 && this.sessions.get(client)?.domain
@@ -267,7 +273,6 @@ export class Server {
         for (const fd of request.fds) close(fd)
         throw new ProtocolError('ERR_HOST_PROTOCOL', `${request.fds.length} unasked descriptors`)
       }
-      if ((flags & FLAG_QUEUED) !== 0) this.#serveQueued(client, body)
       if ((flags & FLAG_ONE_WAY) !== 0) {
         if (op === OP.none) return
         throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} without a reply`)
@@ -318,26 +323,18 @@ export class Server {
     for (const waiting of this.#longCalls.end(client)) this.#loop.resume(waiting)
   }
 
-  #serveQueued(client: number, body: BodyReader): void {
+  readonly #makeQueued = ({ client, op, body }: QueuedCall): void => {
     const session = this.sessions.get(client)
-    const count = body.u32()
-    if (count > bounds.QUEUED_CALLS_MAX) {
-      const reason = `${count} queued calls in a message, at most ${bounds.QUEUED_CALLS_MAX}`
-      throw new ProtocolError('ERR_HOST_PROTOCOL', reason)
+    if (!session || !QUEUEABLE.has(op) || this.#longCalls.has(client)) {
+      throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} cannot be queued`)
     }
-    for (let i = 0; i < count; i++) {
-      const op = body.u32()
-      if (!session || !QUEUEABLE.has(op)) {
-        throw new ProtocolError('ERR_HOST_PROTOCOL', `operation ${op} cannot be queued`)
-      }
-      const answer = session.handleQueued(op, body.inner(), this.#outgoing.cut())
-      this.limitPages.publish(session.domain)
-      const { result, ownedFds } = typeof answer === 'function' ? TOO_LATE : answer
-      if (result === 0 && ownedFds === undefined) continue
-      // BIND_STATIC answers 0 too, and has descriptors that nobody would take.
-      for (const fd of ownedFds ?? []) close(fd)
-      throw new ProtocolError('ERR_HOST_PROTOCOL', `queued operation ${op} answered ${result}`)
-    }
+    const answer = session.handleQueued(op, body, this.#outgoing.cut())
+    this.limitPages.publish(session.domain)
+    const { result, ownedFds } = typeof answer === 'function' ? TOO_LATE : answer
+    if (result === 0 && ownedFds === undefined) return
+    // BIND_STATIC answers 0 too, and has descriptors that nobody would take.
+    for (const fd of ownedFds ?? []) close(fd)
+    throw new ProtocolError('ERR_HOST_PROTOCOL', `queued operation ${op} answered ${result}`)
   }
 
   #reply(client: number, request: Received, answer: Answer, body = this.#outgoing): void {
@@ -359,6 +356,8 @@ export class Server {
       this.#administrators--
       return
     }
+    this.#outboxes.empty(this.#makeQueued)
+    this.#outboxes.close(client, session.domain.domid)
     this.sessions.delete(client)
     this.#guarded(() => session.release())
     this.budget.giveDescriptors(session.domain.domid, bounds.SESSION_DESCRIPTORS)

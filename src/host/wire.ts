@@ -19,20 +19,27 @@ export const WIRE_VERSION = 1
 export const WIRE_MAGIC = 0x4d4f4458
 export const HEADER_SIZE = 16
 export const FLAG_BODY_IN_FD = 1
-/**
- * The body starts with calls that go ahead of this one, without an effect that others see yet:
- *
- *      0         4        8         12
- *     +---------+--------+---------+--- … --+--------+---------+--- …
- *     |  count  |   op   | length  | body   |   op   | length  | body …   then the call's own body
- *     +---------+--------+---------+--- … --+--------+---------+--- …
- *
- * Each must answer 0: the client went on as if it had, so a host that sees another answer has a
- * client that it does not understand.
- */
-export const FLAG_QUEUED = 2
-/** Nobody waits: there is no reply, and the operation is the queued calls alone. */
+/** Nobody waits: there is no reply, and the operation is none. The host looks into the outboxes. */
 export const FLAG_ONE_WAY = 4
+
+/**
+ * An outbox is memory that a client shares with the host, for calls of which the answer is known to
+ * be 0. The host carries them out before it answers anybody's next call, so that whoever asks finds
+ * their effect, and nobody had to wait for it:
+ *
+ *      0          4          16        24     28       32
+ *     +----------+----------+---------+------+--------+--------+---------+------+--------+--- …
+ *     |  length  |    0     |  time   |  op  | length |  body  |  time   |  op  | length | body …
+ *     +----------+----------+---------+------+--------+--------+---------+------+--------+--- …
+ *                           └─────────────────── length bytes ──────────────────────────────┘
+ *
+ * The client appends: it writes behind what is there, then moves `length` from what it was to what
+ * it is by compare and exchange. The host takes a copy, then moves `length` to 0 in the same way;
+ * whoever of the two finds that the other was there first does its part again. Calls of several
+ * clients are carried out in the order of their times, nanoseconds of CLOCK_MONOTONIC: it matters
+ * to a grant whether its mapping or its page went first.
+ */
+export const OUTBOX_LENGTH = 0
 
 export const OP = {
   /** Nothing but what is queued. */
@@ -58,6 +65,8 @@ export const OP = {
   book: 14,
   /** The address of a mapping that was asked for elsewhere: queued, once its pages are mapped. */
   place: 15,
+  /** Memory for queued calls, shared with this client. */
+  outbox: 16,
 } as const
 export type Op = (typeof OP)[keyof typeof OP]
 
@@ -120,11 +129,11 @@ export class BodyWriter {
     return this
   }
 
-  /** Forgets what follows the first `length` bytes of the body. */
-  cut(length = 0): this {
+  /** Begins the next message. */
+  cut(): this {
     // A rare body of megabytes does not keep its room.
-    if (length === 0 && this.#capacity > CAPACITY) this.#use(new MessageBuffer(4 * CAPACITY))
-    this.#at = HEADER_WORDS + (length >>> 2)
+    if (this.#capacity > CAPACITY) this.#use(new MessageBuffer(4 * CAPACITY))
+    this.#at = HEADER_WORDS
     return this
   }
 
@@ -171,6 +180,14 @@ export class BodyWriter {
 
   text(value: string): this {
     return this.bytes(new TextEncoder().encode(value))
+  }
+
+  /** Copies the body as it is now to the words of `target` from `at` on. */
+  copyTo(target: Uint32Array, at: number): void {
+    const words = this.#words
+    const end = this.#at
+    if (end > COPY_LOOP_MAX) target.set(words.subarray(HEADER_WORDS, end), at)
+    else for (let i = HEADER_WORDS; i < end; i++) target[at + i - HEADER_WORDS] = words[i] as number
   }
 
   #grow(more: number): void {
@@ -256,9 +273,14 @@ export class BodyReader {
     return new TextDecoder().decode(this.bytes())
   }
 
+  /** Nothing follows. */
+  get isAtEnd(): boolean {
+    return this.#at === this.#end
+  }
+
   /** Nothing may follow the last field. */
   end(): void {
-    if (this.#at === this.#end) return
+    if (this.isAtEnd) return
     throw new ProtocolError(
       'ERR_HOST_PROTOCOL',
       `message body has ${this.#end - this.#at} bytes after its last field`,

@@ -43,7 +43,8 @@ describe('calls that are well formed and meant badly', () => {
     for (let i = 0; i < 8; i++) {
       using one = new RawClient(machine, 1)
       const fd = one.open('evtchn')
-      const request = one.socket.beginQueued(OP.ioctl).u32(fd).u32(EVTCHN_BIND_STATIC)
+      one.socket.openOutbox()
+      const request = one.socket.begin(OP.ioctl).u32(fd).u32(EVTCHN_BIND_STATIC)
       encodeRanges(request.u64(ARGUMENT), [argument])
       one.socket.queue()
       expect(one.call(OP.none, new BodyWriter()).result).toBe(-ERRNO.EHOSTDOWN)

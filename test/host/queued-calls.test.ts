@@ -9,15 +9,17 @@ import { domainPath } from '../../src/host/directory.ts'
 import { HostPlatform } from '../../src/host/host-platform.ts'
 import { QUEUED_CALLS_MAX } from '../../src/host/limits.ts'
 import { giveOrder } from '../../src/host/orders.ts'
-import { OP } from '../../src/host/wire.ts'
+import { OP, WIRE_MAGIC, WIRE_VERSION } from '../../src/host/wire.ts'
+import { close } from '../../src/native/files.ts'
 import type { Device } from '../../src/platform.ts'
 import type { HostMachine } from '../../src/start-host.ts'
 import { test } from './machine-test.ts'
 import { stop } from './stopped.ts'
 
 /**
- * What a client queues instead of asking travels at the end of its turn. These tests are one turn:
- * whatever one process did must be done for the next, though nothing has travelled by itself.
+ * What a client queues instead of asking lies in its outbox until the host looks there. These tests
+ * are one turn of the event loop, in which no client nudges it: whatever one process did must be
+ * done for the next.
  */
 
 /** A process of a domain, with the calls of the drivers by name. */
@@ -124,15 +126,26 @@ describe('calls that were queued while there was room', () => {
     for (const limit of ['maxMaps', 'maxMapPages', 'maxMappings', 'gntdev.limit']) {
       giveOrder(machine.directory, { order: 'set', domid: 1, limit, value: 100_000 })
     }
-    const indexes = Array.from({ length: 9 }, () => book(mapper, 1, [8]))
-    const address = mmap(granter, page.index)
+    const first = book(mapper, 1, [8])
     for (const limit of ['maxMaps', 'maxMapPages', 'maxMappings', 'gntdev.limit']) {
       giveOrder(machine.directory, { order: 'set', domid: 1, limit, value: 0 })
     }
-    // The first of these takes them along.
+    // What a process leaves there that had looked at the limits just before.
+    const { socket } = one.platform
+    const booked = Array.from({ length: 9 }, (_, i) => first + (1 + i) * PAGE_SIZE)
+    for (const index of booked) {
+      const argument = gntdev.encodeMapGrantRef([{ domid: 1, ref: 8 }])
+      socket.begin(OP.book).u32(mapper.fd).u64(index).bytes(argument)
+      socket.queue()
+    }
+    const [address, length] = [2 ** 40, PAGE_SIZE]
+    const request = socket.begin(OP.mmap).u32(granter.fd).u64(address).u64(page.index)
+    request.u64(length).u32(PROT_READ).u32(MAP_SHARED)
+    socket.queue()
     expect(one.open('gntdev').fd).toBeGreaterThanOrEqual(0)
-    for (const index of indexes) expect(unbook(mapper, index)).toBe(0)
-    expect(one.platform.memory.munmap(address, PAGE_SIZE)).toBe(0)
+    for (const index of [first, ...booked]) expect(unbook(mapper, index)).toBe(0)
+    socket.begin(OP.munmap).u64(address).u64(length)
+    expect(socket.call().result).toBe(0)
     expect(book(mapper, 1, [8])).toBe(-ERRNO.EINVAL)
     expect(one.platform.socket.isDead).toBe(false)
   })
@@ -149,10 +162,13 @@ describe('calls that were queued while there was room', () => {
   test('do not wait for ever for a host that has stopped', async ({ machine }) => {
     using present = new Actor(machine, 1)
     const socket = new CallSocket(domainPath(machine.directory, 1), 100)
+    socket.begin(OP.hello).u32(WIRE_MAGIC).u32(WIRE_VERSION)
+    const { fds } = socket.call()
+    socket.openOutbox()
     await stop(machine.pid)
     try {
-      for (let calls = 0; calls < 1000 * QUEUED_CALLS_MAX && !socket.isDead; calls++) {
-        socket.beginQueued(OP.munmap).u64(0).u64(PAGE_SIZE)
+      for (let calls = 0; calls <= QUEUED_CALLS_MAX && !socket.isDead; calls++) {
+        socket.begin(OP.munmap).u64(0).u64(PAGE_SIZE)
         socket.queue()
       }
       expect(socket.death?.fix).toMatch(/did not answer within 100 ms/)
@@ -160,6 +176,7 @@ describe('calls that were queued while there was room', () => {
       process.kill(machine.pid, 'SIGCONT')
     }
     socket.close()
+    for (const fd of fds) close(fd)
     expect(present.open('gntdev').fd).toBeGreaterThanOrEqual(0)
   })
 })
