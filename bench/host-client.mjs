@@ -6,6 +6,8 @@ import { bareTrips } from './bare-trips.mjs'
 
 const PAGE_SIZE = 4096
 const ROUNDS = 41
+/** Rounds until both processes have compiled what they run in all others. */
+const WARM_UP = 60
 const median = values => [...values].sort((a, b) => a - b)[values.length >> 1]
 const round2 = value => Math.round(value * 100) / 100
 
@@ -87,7 +89,7 @@ async function againstNone(devices) {
 
 function compare(loaded, bareSide, count) {
   const times = { loaded: [], bare: [] }
-  for (let round = -5; round < ROUNDS; round++) {
+  for (let round = -WARM_UP; round < ROUNDS; round++) {
     for (const side of round % 2 === 0 ? ['loaded', 'bare'] : ['bare', 'loaded']) {
       const run = side === 'loaded' ? loaded : bareSide
       const start = process.hrtime.bigint()

@@ -92,8 +92,8 @@ export const gntalloc = [
     file,
     edits: [
       [
-        'for (const ref of refs) grefs.drop(ref)\n    grefs.cleanUp()',
-        'for (const ref of refs.slice(0, 1)) grefs.drop(ref)\n    grefs.cleanUp()',
+        'grefs.drop(refs)\n    grefs.cleanUp()',
+        'grefs.drop(refs.slice(0, 1))\n    grefs.cleanUp()',
       ],
     ],
   },
@@ -140,18 +140,13 @@ export const gntalloc = [
     name: 'gntalloc-close-newest-first',
     bug: 'close releases the newest page first',
     file,
-    edits: [
-      [
-        'for (const ref of this.#pages) this.domain',
-        'for (const ref of [...this.#pages].reverse()) this.domain',
-      ],
-    ],
+    edits: [['drop([...this.#pages])', 'drop([...this.#pages].reverse())']],
   },
   {
     name: 'gntalloc-close-keeps',
     bug: 'close releases nothing',
     file,
-    edits: [['for (const ref of this.#pages) this.domain.grefs.drop(ref)', '']],
+    edits: [['this.domain.grefs.drop([...this.#pages])', '']],
   },
   {
     name: 'grefs-event-before-byte',
@@ -175,9 +170,7 @@ export const gntalloc = [
     name: 'grefs-quota-leak',
     bug: 'a page that was deleted still counts',
     file: grefs,
-    edits: [
-      ['profile.freesByTimer) this.pagesInUse--', 'profile.freesByTimer) this.pagesInUse -= 0'],
-    ],
+    edits: [['profile.freesByTimer ? unused.length : ended', '0']],
   },
   {
     name: 'grefs-old-port-kept',
@@ -190,8 +183,8 @@ export const gntalloc = [
     bug: 'a mapping is no user of its pages',
     file: mapping,
     edits: [
-      ['for (const ref of refs) grefs.hold(ref)', ''],
-      ['if (i < released) grefs.drop(ref)', 'if (i < released) continue'],
+      ['domain.grefs.hold(refs)', ''],
+      ['grefs.drop(released)', ''],
     ],
   },
   {
@@ -222,13 +215,13 @@ export const gntalloc = [
     name: 'refs-freed-while-mapped',
     bug: 'a ref goes back to the free ones while its page is mapped',
     file: refs,
-    edits: [['if (!grants.end(ref)) return false', 'grants.end(ref)']],
+    edits: [['if (!grants.end(ref)) {', 'if (!grants.end(ref) && false) {']],
   },
   {
     name: 'refs-deferred-for-ever',
     bug: 'nobody looks after a ref that was mapped when it was ended',
     file: refs,
-    edits: [['if (this.#rules.freesByTimer) this.#setTimer()', '']],
+    edits: [['if (waiting > 0 && this.#rules.freesByTimer) this.#setTimer()', '']],
   },
   {
     name: 'refs-timer-once',
@@ -236,8 +229,8 @@ export const gntalloc = [
     file: refs,
     edits: [
       [
-        'if (!this.#tryEnd(ref)) this.#deferred.push(ref)\n    this.#setTimer()',
-        'if (!this.#tryEnd(ref)) this.#deferred.push(ref)',
+        'DEFERRED_PER_TICK), this.#deferred)\n    this.#setTimer()',
+        'DEFERRED_PER_TICK), this.#deferred)',
       ],
     ],
   },

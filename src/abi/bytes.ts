@@ -30,6 +30,13 @@ export function writeU32(bytes: Uint8Array, at: number, value: number): void {
 /** From so many words on it is cheaper to have the bytes as words than to take them together. */
 const WORDS_AT_ONCE_MIN = 32
 
+/** The whole words of bytes that are the caller's alone: many are not copied, but change hands. */
+export function wordsOfOwn(bytes: Uint8Array): Uint32Array {
+  const count = bytes.length >>> 2
+  if (count < WORDS_AT_ONCE_MIN || bytes.byteOffset % 4 !== 0) return readU32s(bytes, 0, count)
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, count)
+}
+
 /** `count` words from `at` on, by copy. */
 export function readU32s(bytes: Uint8Array, at: number, count: number): Uint32Array {
   const words = new Uint32Array(count)
@@ -41,7 +48,11 @@ export function readU32s(bytes: Uint8Array, at: number, count: number): Uint32Ar
 
 /** Words as bytes. */
 export function bytesOfU32s(words: readonly number[]): Uint8Array {
-  if (words.length >= WORDS_AT_ONCE_MIN) return new Uint8Array(new Uint32Array(words).buffer)
+  if (words.length >= WORDS_AT_ONCE_MIN) {
+    const all = new Uint32Array(words.length)
+    for (let i = 0; i < words.length; i++) all[i] = words[i] as number
+    return new Uint8Array(all.buffer)
+  }
   const bytes = new Uint8Array(4 * words.length)
   for (let i = 0; i < words.length; i++) writeU32(bytes, 4 * i, words[i] as number)
   return bytes

@@ -1,9 +1,9 @@
 import {
   readU16,
   readU32,
-  readU32s,
   readU64,
   viewOf,
+  wordsOfOwn,
   writeU16,
   writeU32,
   writeU64,
@@ -67,15 +67,15 @@ export interface GrantName {
  * `domid` is 32 bits wide here and narrowed to 16 on its way to Xen (case 128).
  */
 export function encodeMapGrantRef(grants: readonly GrantName[]): Uint8Array {
-  const bytes = new Uint8Array(mapGrantRefSize(grants.length))
-  writeU32(bytes, 0, grants.length)
-  let at = MAP_GRANT_REF_ELEMENTS
+  const words = new Uint32Array(mapGrantRefSize(grants.length) / 4)
+  words[0] = grants.length
+  let at = MAP_GRANT_REF_ELEMENTS / 4
   for (const { domid, ref } of grants) {
-    writeU32(bytes, at, domid)
-    writeU32(bytes, at + 4, ref)
-    at += GRANT_REF_SIZE
+    words[at] = domid
+    words[at + 1] = ref
+    at += 2
   }
-  return bytes
+  return new Uint8Array(words.buffer)
 }
 
 /** `count` alone, from the fixed part. */
@@ -83,9 +83,9 @@ export function decodeMapGrantRefCount(bytes: Uint8Array): number {
   return readU32(bytes, 0)
 }
 
-/** The element array as one flat run: domid, ref, domid, ref … */
+/** The element array, which becomes one flat run: domid, ref, domid, ref … */
 export function decodeGrantRefs(bytes: Uint8Array): Uint32Array {
-  return readU32s(bytes, 0, bytes.byteLength >> 2)
+  return wordsOfOwn(bytes)
 }
 
 export function writeMapGrantRefIndex(bytes: Uint8Array, index: number): void {

@@ -90,25 +90,33 @@ export class ChunkStore implements PageStore {
   }
 
   allocate(count: number, placement: PagePlacement): Frame[] | ErrorFacts {
-    const frames: Frame[] = []
-    while (frames.length < count) {
-      const missing = count - frames.length
-      const chunk = this.#withRoom(missing, placement)
+    const frames = new Array<Frame>(count)
+    for (let done = 0; done < count; ) {
+      const chunk = this.#withRoom(count - done, placement)
       if (!('slots' in chunk)) {
-        for (const frame of frames) this.free(frame)
+        for (const frame of frames.slice(0, done)) this.free(frame, 1)
         return chunk
       }
-      this.#take(chunk, missing, frames)
+      done = this.#take(chunk, frames, done)
     }
     return frames
   }
 
-  free(frame: Frame): void {
-    const chunk = this.chunkOf(frame)
+  free(first: Frame, count: number): void {
+    for (let frame = first; frame < first + count; ) {
+      const chunk = this.chunkOf(frame)
+      const end = Math.min(first + count, chunk.first + chunk.pages)
+      this.#put(chunk, frame - chunk.first, end - frame)
+      frame = end
+    }
+  }
+
+  /** Gives pages of one chunk back. */
+  #put(chunk: Chunk, slot: number, count: number): void {
     const isLarge = chunk.pages > CHUNK_PAGES
     if (isFull(chunk) && !chunk.isRetired && !isLarge) this.#list(chunk)
-    chunk.slots.put(frame - chunk.first)
-    chunk.used--
+    chunk.slots.put(slot, count)
+    chunk.used -= count
     if (chunk.used > 0) return
     // A large chunk was made for one ALLOC and goes with it; an ordinary one waits for the next,
     // but a process that grants to ever other domains must not pile them up.
@@ -233,21 +241,24 @@ export class ChunkStore implements PageStore {
     if (chunks.length === 0) this.#open.get(placement.process)?.delete(keyOf(placement))
   }
 
-  /** Takes pages out of a chunk, as many of `count` as it has. */
-  #take(chunk: Chunk, count: number, into: Frame[]): void {
+  /** Fills `into` from `at` on with pages of a chunk, as many as it has: where the next goes. */
+  #take(chunk: Chunk, into: Frame[], at: number): number {
     if (chunk.isEmpty) {
       const { process } = chunk.placement
       chunk.isEmpty = false
       this.#empty.set(process, (this.#empty.get(process) ?? 1) - 1)
     }
-    for (let left = count; left > 0 && !isFull(chunk); ) {
+    let done = at
+    while (done < into.length && !isFull(chunk)) {
       const used = chunk.slots.highWater
-      const run = chunk.slots.take(left)
+      const run = chunk.slots.take(into.length - done)
       if (run.first < used || chunk.isShared) wipe(chunk, run.first, run.count)
-      for (let i = 0; i < run.count; i++) into.push(chunk.first + run.first + i)
+      const first = chunk.first + run.first
+      for (let i = 0; i < run.count; i++) into[done + i] = first + i
       chunk.used += run.count
-      left -= run.count
+      done += run.count
     }
+    return done
   }
 
   #create(pages: number, placement: PagePlacement): Chunk | ErrorFacts {

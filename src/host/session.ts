@@ -57,7 +57,8 @@ export class Session {
   readonly process: Process
   readonly domain: Domain
   readonly #context: SessionContext
-  #isGreeted = false
+  /** Its hello has succeeded: other calls are taken, and an outbox may be had. */
+  isGreeted = false
   readonly #lateCalls: LateCalls
   readonly #shown: ShownPages
 
@@ -79,14 +80,14 @@ export class Session {
     answer.u32(WIRE_VERSION).u32(domid)
     answer.u32(kind === 'pv' ? 0 : 1).text(profile.name)
     if (version !== WIRE_VERSION) return { result: -ERRNO.EPROTO }
-    this.#isGreeted = true
+    this.isGreeted = true
     const { fd } = this.#context.limitPages.of(this.domain)
     return { result: 0, ownedFds: [lifeline()], fds: [fd] }
   }
 
   /** One call: reads its fields, and writes those of its answer. */
   handle(op: number, body: BodyReader, answer: BodyWriter): Answer | LongCall {
-    if (!this.#isGreeted) throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call before the greeting')
+    if (!this.isGreeted) throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call before the greeting')
     switch (op) {
       case OP.none:
         body.end()
@@ -124,9 +125,10 @@ export class Session {
 
   /** A call that the client did not wait for. */
   handleQueued(op: number, body: BodyReader, answer: BodyWriter): Answer | LongCall {
-    const takesRoom = op === OP.book || op === OP.mmap
-    if (!takesRoom) return this.handle(op, body, answer)
-    return this.#lateCalls.make(() => this.handle(op, body, answer))
+    // Which pages they are it knows, or would ask.
+    if (op === OP.mmap) return this.#lateCalls.make(() => ({ result: this.#map(body).result }))
+    if (op === OP.book) return this.#lateCalls.make(() => this.#book(body))
+    return this.handle(op, body, answer)
   }
 
   /** The client is gone: what its kernel would do at its death. */
@@ -227,14 +229,7 @@ export class Session {
   }
 
   #mmap(body: BodyReader, answer: BodyWriter): Answer {
-    const fd = body.u32()
-    const address = body.u64()
-    const offset = body.u64()
-    const length = body.u64()
-    const prot = body.u32()
-    const flags = body.u32()
-    body.end()
-    const result = this.process.mmap(fd, { address, offset, length, prot, flags })
+    const { fd, address, length, result } = this.#map(body)
     if (result < 0) return { result }
     const frames = this.process.vma(address)?.frames ?? NO_FRAMES
     if (this.#shown.write(answer, frames)) return { result }
@@ -244,6 +239,18 @@ export class Session {
     const { refusal } = this.#shown
     if (file && refusal) file.facts = refusal
     return { result: refusal ? -ERRNO.ENOMEM : -ERRNO.EINVAL }
+  }
+
+  #map(body: BodyReader): { fd: number; address: number; length: number; result: number } {
+    const fd = body.u32()
+    const address = body.u64()
+    const offset = body.u64()
+    const length = body.u64()
+    const prot = body.u32()
+    const flags = body.u32()
+    body.end()
+    const result = this.process.mmap(fd, { address, offset, length, prot, flags })
+    return { fd, address, length, result }
   }
 
   #munmap(body: BodyReader): Answer {

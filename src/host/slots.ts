@@ -35,12 +35,16 @@ export class Slots {
     return { first, count }
   }
 
-  /** A slot that {@link take} answered comes back. */
-  put(slot: number): void {
-    const word = slot >>> 5
-    this.#freed[word] = (this.#freed[word] ?? 0) | (1 << (slot & 31))
-    this.#freedCount++
-    if (word < this.#lowestWord) this.#lowestWord = word
+  /** So many slots in a row that {@link take} answered come back. */
+  put(first: number, count: number): void {
+    const freed = this.#freed
+    for (let slot = first; slot < first + count; ) {
+      const bits = Math.min(32 - (slot & 31), first + count - slot)
+      freed[slot >>> 5] = (freed[slot >>> 5] as number) | mask(slot, bits)
+      slot += bits
+    }
+    this.#freedCount += count
+    this.#lowestWord = Math.min(this.#lowestWord, first >>> 5)
   }
 
   #takeFreed(max: number): { first: number; count: number } {
@@ -51,14 +55,21 @@ export class Slots {
     const bits = freed[word] ?? 0
     const first = word * 32 + (31 - Math.clz32(bits & -bits))
     let count = 0
-    for (let slot = first; count < max && this.#isFreed(slot); slot++, count++) {
-      freed[slot >>> 5] = (freed[slot >>> 5] ?? 0) & ~(1 << (slot & 31))
+    for (let slot = first; count < max; slot = first + count) {
+      // Bits in a row from the slot's on, within its word.
+      const left = ~((freed[slot >>> 5] ?? 0) >> (slot & 31))
+      const inRow = left === 0 ? 32 : 31 - Math.clz32(left & -left)
+      const wanted = Math.min(inRow, 32 - (slot & 31), max - count)
+      if (wanted === 0) break
+      freed[slot >>> 5] = (freed[slot >>> 5] as number) & ~mask(slot, wanted)
+      count += wanted
     }
     this.#freedCount -= count
     return { first, count }
   }
+}
 
-  #isFreed(slot: number): boolean {
-    return (((this.#freed[slot >>> 5] ?? 0) >>> (slot & 31)) & 1) === 1
-  }
+/** So many bits of a word from that of `slot` on. */
+function mask(slot: number, bits: number): number {
+  return bits === 32 ? -1 : ((1 << bits) - 1) << (slot & 31)
 }

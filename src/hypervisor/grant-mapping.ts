@@ -6,7 +6,7 @@ import {
   GNTMAP_READONLY,
   GNTST,
 } from '../abi/grant-table.ts'
-import type { MapRun, PageRun } from './grant-table.ts'
+import type { MapRun } from './grant-table.ts'
 import type { Hypervisor } from './hypervisor.ts'
 import type { XenDomain } from './xen-domain.ts'
 
@@ -46,15 +46,13 @@ export function mapGrant(
  * Why the next one is not, {@link mapGrant} tells.
  */
 export function mapRun(xen: Hypervisor, mapper: XenDomain, run: MapRun): number {
-  const { elements, first, writable, times, pages } = run
+  const { elements, first, writable, times } = run
   const granter = xen.domain(run.domid)
   if (!granter || granter.isDying) return first
   const { grants } = granter
   const pinned = grants.pinRun(run, mapper.domid)
   const end = mapper.maptrack.takeRun(run, pinned)
-  for (let page = first; page < end; page++) {
-    pages[page * (times + 1) + times] = grants.frame(elements[2 * page + 1] as number)
-  }
+  grants.readFrames(run, end)
   for (let page = end; page < pinned; page++) {
     grants.unpin(elements[2 * page + 1] as number, writable, times)
   }
@@ -77,18 +75,24 @@ export function unmapGrant(xen: Hypervisor, mapper: XenDomain, handle: number): 
 }
 
 /** The same for all handles of a run of pages, as far as they have any: how many pages that are. */
-export function unmapRun(xen: Hypervisor, mapper: XenDomain, run: PageRun): number {
+export function unmapRun(xen: Hypervisor, mapper: XenDomain, run: MapRun): number {
   const { first, end, times, pages } = run
+  const granter = xen.domain(run.domid)
   let unmapped = 0
-  for (let page = first; page < end; page++) {
-    const at = page * (times + 1)
-    const handle = pages[at] as number
-    if (handle < 0) continue
-    unpin(xen, mapper, handle, times)
-    for (let i = 1; i < times; i++) mapper.maptrack.put(pages[at + i] as number)
-    for (let i = 0; i <= times; i++) pages[at + i] = NONE
-    unmapped++
+  if (granter && !granter.isDying) {
+    granter.grants.unpinRun(run)
+    unmapped = mapper.maptrack.putRun(run)
+  } else {
+    // Each page of a zombie that is let go may be its last.
+    for (let page = first; page < end; page++) {
+      const at = page * (times + 1)
+      if ((pages[at] as number) < 0) continue
+      unpin(xen, mapper, pages[at] as number, times)
+      if (times === 2) mapper.maptrack.put(pages[at + 1] as number)
+      unmapped++
+    }
   }
+  pages.fill(NONE, first * (times + 1), end * (times + 1))
   return unmapped
 }
 

@@ -10,22 +10,18 @@ import {
 import type { HypervisorLimits } from './limits.ts'
 import type { Frame } from './page-store.ts'
 
-/** Pages `first` up to, and without, `end` of a mapping, and what became of each. */
-export interface PageRun {
+/** Pages `first` up to, and without, `end` of a mapping, all of them granted by one domain. */
+export interface MapRun {
+  readonly domid: number
+  /** What GNTDEV_MAP_GRANT_REF took: domid and ref for each page. */
+  readonly elements: Uint32Array
   readonly first: number
   readonly end: number
+  readonly writable: boolean
   /** How often each page is mapped. */
   readonly times: number
   /** For each page so many handles, all of one grant, and its frame; -1 for none of these. */
   readonly pages: Int32Array
-}
-
-/** Pages that a domain maps at once, all of them granted by one other. */
-export interface MapRun extends PageRun {
-  readonly domid: number
-  /** What GNTDEV_MAP_GRANT_REF took: domid and ref for each page. */
-  readonly elements: Uint32Array
-  readonly writable: boolean
 }
 
 /** Fields of an active word. */
@@ -70,10 +66,15 @@ export class GrantTable {
     return true
   }
 
-  /** The guest's part: entry `ref` lets `domid` use `frame`. */
-  grant(ref: number, domid: number, frame: Frame, readonly: boolean): void {
-    this.#shared[2 * ref] = GTF_PERMIT_ACCESS | (readonly ? GTF_READONLY : 0) | (domid << 16)
-    this.#shared[2 * ref + 1] = frame
+  /** The guest's part: each entry lets `domid` use the frame at the same place. */
+  grant(refs: readonly number[], domid: number, frames: readonly Frame[], readonly: boolean): void {
+    const shared = this.#shared
+    const word = GTF_PERMIT_ACCESS | (readonly ? GTF_READONLY : 0) | (domid << 16)
+    for (let i = 0; i < refs.length; i++) {
+      const at = 2 * (refs[i] as number)
+      shared[at] = word
+      shared[at + 1] = frames[i] as Frame
+    }
   }
 
   /**
@@ -140,10 +141,25 @@ export class GrantTable {
   /** Pins the pages of a run up to the first that is not admitted: the page after the last. */
   pinRun({ elements, first, end, writable, times }: MapRun, mapper: number): number {
     const { size } = this
+    const shared = this.#shared
+    const active = this.#active
+    const forbidden = GTF_TYPE_MASK | (writable ? GTF_READONLY : 0)
+    const allowed = (GTF_PERMIT_ACCESS | (mapper << 16)) >>> 0
+    const used = GTF_READING | (writable ? GTF_WRITING : 0)
+    const pinned = (times * (writable ? WRITE_PIN : READ_PIN)) | (mapper << 16)
     for (let page = first; page < end; page++) {
       const ref = elements[2 * page + 1] as number
-      if (ref >= size || !this.admits(ref, mapper, writable, times)) return page
-      this.pin(ref, mapper, writable, times)
+      if (ref >= size) return page
+      const word = shared[2 * ref] as number
+      // Nearly always: granted, with nothing of it mapped.
+      if (
+        ((active[ref] as number) & PINS) === 0 &&
+        (word & (0xffff0000 | forbidden)) >>> 0 === allowed
+      ) {
+        shared[2 * ref] = word | used
+        active[ref] = pinned
+      } else if (this.admits(ref, mapper, writable, times)) this.pin(ref, mapper, writable, times)
+      else return page
     }
     return end
   }
@@ -156,6 +172,31 @@ export class GrantTable {
     if ((active & WRITE_PINS) === 0) word &= ~GTF_WRITING
     if ((active & PINS) === 0) word &= ~GTF_READING
     this.#shared[2 * ref] = word
+  }
+
+  /** Drops the pins of those pages of a run that have a handle. */
+  unpinRun({ elements, first, end, writable, times, pages }: MapRun): void {
+    const shared = this.#shared
+    const active = this.#active
+    const pins = times * (writable ? WRITE_PIN : READ_PIN)
+    for (let page = first; page < end; page++) {
+      if ((pages[page * (times + 1)] as number) < 0) continue
+      const ref = elements[2 * page + 1] as number
+      const left = (active[ref] as number) - pins
+      if ((left & PINS) === 0) {
+        active[ref] = left
+        shared[2 * ref] = (shared[2 * ref] as number) & ~(GTF_READING | GTF_WRITING)
+      } else this.unpin(ref, writable, times)
+    }
+  }
+
+  /** Puts the frame of each page of a run behind its handles. */
+  readFrames({ elements, first, times, pages }: MapRun, end: number): void {
+    const shared = this.#shared
+    for (let page = first; page < end; page++) {
+      const ref = elements[2 * page + 1] as number
+      pages[page * (times + 1) + times] = shared[2 * ref + 1] as Frame
+    }
   }
 
   /** The first word of a shared entry: flags and domid. */

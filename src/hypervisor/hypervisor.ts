@@ -66,7 +66,7 @@ export class Hypervisor {
   #reclaim(domain: XenDomain, ref: number): void {
     const frame = domain.grants.frame(ref)
     domain.grants.end(ref)
-    this.pages.free(frame)
+    this.pages.free(frame, 1)
   }
 
   #bury(domain: XenDomain): void {

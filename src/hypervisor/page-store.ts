@@ -15,8 +15,8 @@ export interface PageStore {
    * keeps pages of different readers apart (docs/security.md).
    */
   allocate(count: number, placement: PagePlacement): Frame[] | ErrorFacts
-  /** The page may be given to another; only called when nothing maps it. */
-  free(frame: Frame): void
+  /** So many pages in a row may be given to others; only called when nothing maps them. */
+  free(first: Frame, count: number): void
   /** Zeroes one byte: CLEAR_BYTE of an unmap notification. */
   clearByte(frame: Frame, offset: number): void
   /** Bytes of a page, by copy. */

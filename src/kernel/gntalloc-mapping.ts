@@ -21,13 +21,16 @@ export class GntallocMapping implements PageBacking {
     this.#domain = domain
     this.isInherited = domain.profile.inheritsMappings
     this.#refs = refs
-    const { grefs } = domain
-    for (const ref of refs) grefs.hold(ref)
+    domain.grefs.hold(refs)
   }
 
   frame(page: number): Frame {
     const ref = this.#refs[page]
     return ref === undefined ? NO_FRAME : this.#domain.xen.grants.frame(ref)
+  }
+
+  frames(first: number, count: number): Frame[] {
+    return Array.from({ length: count }, (_, i) => this.frame(first + i))
   }
 
   isForeign(): boolean {
@@ -43,11 +46,8 @@ export class GntallocMapping implements PageBacking {
     if (this.#pieces > 0) return
     const { grefs, profile } = this.#domain
     // The driver of 2011 remembers the first page of a mapping alone.
-    const released = profile.releasesEveryPage ? this.#refs.length : 1
-    for (let i = 0; i < this.#refs.length; i++) {
-      const ref = this.#refs[i] as number
-      if (i < released) grefs.drop(ref)
-      else grefs.lose(ref)
-    }
+    const released = profile.releasesEveryPage ? this.#refs : this.#refs.slice(0, 1)
+    grefs.drop(released)
+    for (const ref of this.#refs.slice(released.length)) grefs.lose(ref)
   }
 }

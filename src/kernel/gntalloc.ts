@@ -64,7 +64,7 @@ export class GntallocFile extends OpenFile {
   }
 
   override release(): void {
-    for (const ref of this.#pages) this.domain.grefs.drop(ref)
+    this.domain.grefs.drop([...this.#pages])
   }
 
   #alloc(argument: Address, memory: UserMemory, caller: Process): Result {
@@ -110,23 +110,13 @@ export class GntallocFile extends OpenFile {
       process: caller,
     })
     if (!Array.isArray(frames)) return this.refuse(ERRNO.ENOMEM, frames)
-    const refs: number[] = []
-    for (const frame of frames) {
-      const ref = grantRefs.take()
-      if (ref === 0) {
-        this.#undo(refs, frames)
-        return this.#refuseTable(wanted.count)
-      }
-      grants.grant(ref, wanted.domid, frame, !writable)
-      grefs.add(ref, caller.pid)
-      refs.push(ref)
-    }
-    return { refs, frames }
-  }
-
-  #undo(refs: readonly number[], frames: readonly number[]): void {
-    for (const ref of refs) this.domain.grefs.drop(ref)
-    for (const frame of frames.slice(refs.length)) this.domain.hypervisor.pages.free(frame)
+    const refs = grantRefs.take(wanted.count)
+    grants.grant(refs, wanted.domid, frames, !writable)
+    grefs.add(refs, caller.pid)
+    if (refs.length === wanted.count) return { refs, frames }
+    grefs.drop(refs)
+    for (const frame of frames.slice(refs.length)) domain.hypervisor.pages.free(frame, 1)
+    return this.#refuseTable(wanted.count)
   }
 
   #refuseTable(count: number): Result {
@@ -148,7 +138,7 @@ export class GntallocFile extends OpenFile {
       return this.refuse(ERRNO.EINVAL, { index, count })
     }
     this.#pages.remove(first, count)
-    for (const ref of refs) grefs.drop(ref)
+    grefs.drop(refs)
     grefs.cleanUp()
     return 0
   }

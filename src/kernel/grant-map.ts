@@ -9,6 +9,7 @@ import {
 } from '../abi/grant-table.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { mapGrant, mapRun, unmapGrant, unmapRun } from '../hypervisor/grant-mapping.ts'
+import type { MapRun } from '../hypervisor/grant-table.ts'
 import type { Frame } from '../hypervisor/page-store.ts'
 import type { Domain } from './domain.ts'
 import { clearsByte, fireEvent, releasePort } from './unmap-notify.ts'
@@ -110,6 +111,14 @@ export class GrantMap implements PageBacking {
     return this.#pages[(this.#times + 1) * (page + 1) - 1] ?? NO_FRAME
   }
 
+  frames(first: number, count: number): Frame[] {
+    const pages = this.#pages
+    const step = this.#times + 1
+    const frames = new Array<Frame>(count)
+    for (let i = 0; i < count; i++) frames[i] = pages[step * (first + i + 1) - 1] ?? NO_FRAME
+    return frames
+  }
+
   isForeign(page: number): boolean {
     return this.grant(page).domid !== this.#domain.domid
   }
@@ -197,13 +206,17 @@ export class GrantMap implements PageBacking {
   /** Maps pages of one domain from `first` on, as far as none is refused: how many. */
   #mapRun(first: number): number {
     const { hypervisor, xen } = this.#domain
+    return mapRun(hypervisor, xen, this.#runFrom(first, this.count)) - first
+  }
+
+  /** The pages from `first` on, and below `limit`, that the same domain granted. */
+  #runFrom(first: number, limit: number): MapRun {
     const elements = this.#elements
-    const { domid } = this.grant(first)
+    const domid = (elements[2 * first] as number) & DOMID_MASK
     let end = first + 1
-    while (end < this.count && ((elements[2 * end] as number) & DOMID_MASK) === domid) end++
+    while (end < limit && ((elements[2 * end] as number) & DOMID_MASK) === domid) end++
     const writable = !this.#isReadonly
-    const run = { domid, elements, first, end, writable, times: this.#times, pages: this.#pages }
-    return mapRun(hypervisor, xen, run) - first
+    return { domid, elements, first, end, writable, times: this.#times, pages: this.#pages }
   }
 
   #mapPage(page: number): number {
@@ -232,8 +245,11 @@ export class GrantMap implements PageBacking {
     if (this.#liveGrants === 0) return
     this.#clearByteIn(first, count)
     const { hypervisor, xen } = this.#domain
-    const run = { first, end: first + count, times: this.#times, pages: this.#pages }
-    this.#liveGrants -= unmapRun(hypervisor, xen, run)
+    for (let page = first; page < first + count; ) {
+      const run = this.#runFrom(page, first + count)
+      this.#liveGrants -= unmapRun(hypervisor, xen, run)
+      page = run.end
+    }
   }
 
   #clearByteIn(first: number, count: number): void {

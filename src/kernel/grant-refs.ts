@@ -4,6 +4,7 @@ import { widened } from '../hypervisor/grant-table.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { XenDomain } from '../hypervisor/xen-domain.ts'
 import type { KernelRules } from './profiles.ts'
+import { NO_FRAME } from './vma.ts'
 
 /** How often the kernel looks after grants that are still mapped, and how many it looks at. */
 export const DEFERRED_INTERVAL_MS = 1000
@@ -34,12 +35,20 @@ export class GrantRefs {
     this.#thread(RESERVED_REFS, domain.grants.size)
   }
 
-  /** A free ref, or 0 when there is none and the table cannot grow. */
-  take(): number {
-    if (this.#firstFree === 0 && !this.#grow()) return 0
-    const ref = this.#firstFree
-    this.#firstFree = this.#next[ref] ?? 0
-    return ref
+  /** So many free refs, or as many as there are and the table can grow by. */
+  take(count: number): number[] {
+    const refs = new Array<number>(count)
+    for (let i = 0; i < count; ) {
+      if (this.#firstFree === 0 && !this.#grow()) return refs.slice(0, i)
+      const next = this.#next
+      let free = this.#firstFree
+      for (; i < count && free !== 0; i++) {
+        refs[i] = free
+        free = next[free] as number
+      }
+      this.#firstFree = free
+    }
+    return refs
   }
 
   put(ref: number): void {
@@ -47,19 +56,22 @@ export class GrantRefs {
     this.#firstFree = ref
   }
 
-  /** Ends the grant: whether page and ref come back now, else once the peer has unmapped it. */
-  end(ref: number): boolean {
-    if (this.#tryEnd(ref)) return true
-    this.#deferred.push(ref)
-    if (this.#rules.freesByTimer) this.#setTimer()
-    return false
+  /** Ends grants: for how many page and ref come back now, else once the peer has unmapped it. */
+  end(refs: readonly number[]): number {
+    const before = this.#deferred.length
+    this.#tryEnd(refs, this.#deferred)
+    const waiting = this.#deferred.length - before
+    if (waiting > 0 && this.#rules.freesByTimer) this.#setTimer()
+    return refs.length - waiting
   }
 
   /** Tries all that wait once more, and answers how many are free now. */
   retry(): number {
-    const before = this.#deferred.length
-    this.#deferred = this.#deferred.filter(ref => !this.#tryEnd(ref))
-    return before - this.#deferred.length
+    const waiting: number[] = []
+    const tried = this.#deferred
+    if (tried.length > 0) this.#tryEnd(tried, waiting)
+    this.#deferred = waiting
+    return tried.length - waiting.length
   }
 
   /** Refs that wait for their peer to unmap, oldest first. */
@@ -67,13 +79,30 @@ export class GrantRefs {
     return this.#deferred
   }
 
-  #tryEnd(ref: number): boolean {
+  /** Ends grants, and adds those to `waiting` that are in use. */
+  #tryEnd(refs: readonly number[], waiting: number[]): void {
     const { grants } = this.#domain
-    const frame = grants.frame(ref)
-    if (!grants.end(ref)) return false
-    if (this.#rules.returnsRefs) this.put(ref)
-    this.#xen.pages.free(frame)
-    return true
+    const { pages } = this.#xen
+    const { returnsRefs } = this.#rules
+    // Pages that lie in a row go back as one.
+    let first = NO_FRAME
+    let count = 0
+    for (let i = 0; i < refs.length; i++) {
+      const ref = refs[i] as number
+      const frame = grants.frame(ref)
+      if (!grants.end(ref)) {
+        waiting.push(ref)
+        continue
+      }
+      if (returnsRefs) this.put(ref)
+      if (frame !== first + count) {
+        if (count > 0) pages.free(first, count)
+        first = frame
+        count = 0
+      }
+      count++
+    }
+    if (count > 0) pages.free(first, count)
   }
 
   #setTimer(): void {
@@ -89,8 +118,7 @@ export class GrantRefs {
   #tick(): void {
     // A dead kernel has no timers; the hypervisor has taken its pages.
     if (this.#domain.isDying) return
-    const looked = this.#deferred.splice(0, DEFERRED_PER_TICK)
-    for (const ref of looked) if (!this.#tryEnd(ref)) this.#deferred.push(ref)
+    this.#tryEnd(this.#deferred.splice(0, DEFERRED_PER_TICK), this.#deferred)
     this.#setTimer()
   }
 

@@ -25,27 +25,46 @@ export class Grefs {
     this.#domain = domain
   }
 
-  /** A page in a descriptor's list: one user. */
-  add(ref: number, pid: number): void {
-    if (ref >= this.#users.length) this.#reserve(ref)
-    this.#users[ref] = 1
-    this.#pids[ref] = pid
-    this.#actions[ref] = 0
-    this.pagesInUse++
+  /** Pages in a descriptor's list: one user each. */
+  add(refs: readonly number[], pid: number): void {
+    const size = this.#domain.xen.grants.size
+    if (size > this.#users.length) this.#reserve(size)
+    const [users, pids, actions] = [this.#users, this.#pids, this.#actions]
+    for (let i = 0; i < refs.length; i++) {
+      const ref = refs[i] as number
+      users[ref] = 1
+      pids[ref] = pid
+      actions[ref] = 0
+    }
+    this.pagesInUse += refs.length
   }
 
-  hold(ref: number): void {
-    this.#users[ref] = (this.#users[ref] ?? 0) + 1
+  /** One user more of each page. */
+  hold(refs: readonly number[]): void {
+    const users = this.#users
+    for (let i = 0; i < refs.length; i++) {
+      const ref = refs[i] as number
+      users[ref] = (users[ref] as number) + 1
+    }
   }
 
-  /** One user less; with the last the page is deleted: byte, then event, then the grant ends. */
-  drop(ref: number): void {
-    const users = (this.#users[ref] ?? 0) - 1
-    this.#users[ref] = users
-    if (users > 0) return
-    if (this.#actions[ref] !== 0) this.#fire(ref)
+  /** One user less; a page without any is deleted: byte, then event, then the grant ends. */
+  drop(refs: readonly number[]): void {
+    const users = this.#users
+    const actions = this.#actions
+    let used = 0
+    for (let i = 0; i < refs.length; i++) {
+      const ref = refs[i] as number
+      const left = (users[ref] as number) - 1
+      users[ref] = left
+      if (left > 0) used++
+      else if (actions[ref] !== 0) this.#fire(ref)
+    }
+    if (used === refs.length) return
+    const unused = used === 0 ? refs : refs.filter(ref => users[ref] === 0)
     const { grantRefs, profile } = this.#domain
-    if (grantRefs.end(ref) || profile.freesByTimer) this.pagesInUse--
+    const ended = grantRefs.end(unused)
+    this.pagesInUse -= profile.freesByTimer ? unused.length : ended
   }
 
   /** Frees what a peer still mapped when it was dropped, where no timer does (do_cleanup). */
@@ -86,9 +105,9 @@ export class Grefs {
     this.#actions[ref] = 0
   }
 
-  #reserve(ref: number): void {
+  #reserve(refs: number): void {
     let size = this.#users.length
-    while (size <= ref) size *= 2
+    while (size < refs) size *= 2
     this.#users = widened(this.#users, new Uint32Array(size))
     this.#pids = widened(this.#pids, new Uint32Array(size))
     this.#actions = widened(this.#actions, new Uint8Array(size))

@@ -13,6 +13,8 @@ export class PageRefs {
   readonly #chunks = new Map<number, Chunk>()
   /** Number of the newest chunk, which stays when it is empty: the next page goes there. */
   #newest = -1
+  /** One that became empty, for the next to be made. */
+  #spare: Chunk | undefined
 
   /** The ref at `page`, or 0. */
   get(page: number): number {
@@ -36,10 +38,10 @@ export class PageRefs {
     if (!this.#hasRun(first, count)) return undefined
     const refs = new Array<number>(count)
     for (let done = 0; done < count; ) {
-      const chunk = this.#chunks.get(Math.floor((first + done) / CHUNK))
+      const from = (this.#chunks.get(Math.floor((first + done) / CHUNK)) as Chunk).refs
       const at = (first + done) % CHUNK
       const end = Math.min(at + count - done, CHUNK)
-      for (let i = at; i < end; i++) refs[done++] = chunk?.refs[i] ?? 0
+      for (let i = at; i < end; i++) refs[done++] = from[i] as number
     }
     return refs
   }
@@ -53,7 +55,7 @@ export class PageRefs {
       if (chunk) {
         chunk.refs.fill(0, page % CHUNK, (page % CHUNK) + end - page)
         chunk.live -= end - page
-        if (chunk.live === 0 && number !== this.#newest) this.#chunks.delete(number)
+        if (chunk.live === 0 && number !== this.#newest) this.#drop(number)
       }
       page = end
     }
@@ -68,9 +70,10 @@ export class PageRefs {
     for (let page = first; page < first + count; ) {
       const chunk = this.#chunks.get(Math.floor(page / CHUNK))
       if (!chunk) return false
+      const { refs } = chunk
       const at = page % CHUNK
       const end = Math.min(at + first + count - page, CHUNK)
-      for (let i = at; i < end; i++) if (chunk.refs[i] === 0) return false
+      for (let i = at; i < end; i++) if (refs[i] === 0) return false
       page += end - at
     }
     return true
@@ -79,10 +82,16 @@ export class PageRefs {
   #open(number: number): Chunk {
     const known = this.#chunks.get(number)
     if (known) return known
-    const chunk = { refs: new Uint32Array(CHUNK), live: 0 }
+    if (this.#chunks.get(this.#newest)?.live === 0) this.#drop(this.#newest)
+    const chunk = this.#spare ?? { refs: new Uint32Array(CHUNK), live: 0 }
+    this.#spare = undefined
     this.#chunks.set(number, chunk)
-    if (this.#chunks.get(this.#newest)?.live === 0) this.#chunks.delete(this.#newest)
     this.#newest = number
     return chunk
+  }
+
+  #drop(number: number): void {
+    this.#spare = this.#chunks.get(number)
+    this.#chunks.delete(number)
   }
 }

@@ -27,6 +27,8 @@ export interface PageBacking {
   readonly isEnteredByXen: boolean
   /** The frame of a page of the mapping, or {@link NO_FRAME}. */
   frame(page: number): Frame
+  /** The same for several in a row. */
+  frames(first: number, count: number): Frame[]
   /** Whether the page belongs to another domain. */
   isForeign(page: number): boolean
   /** There is one more piece of it, after a split or a fork. */
@@ -89,9 +91,9 @@ export class Vma {
   /** Per page its frame, or {@link NO_FRAME}; empty for anonymous memory. */
   get frames(): Frame[] {
     if (!this.backing) return []
-    const frames = new Array<Frame>(this.length / PAGE_SIZE)
-    for (let i = 0; i < frames.length; i++) frames[i] = this.frame(this.firstPage + i)
-    return frames
+    const count = this.length / PAGE_SIZE
+    if (this.isEmptied) return new Array<Frame>(count).fill(NO_FRAME)
+    return this.backing.frames(this.firstPage, count)
   }
 
   /** The frame of a page of the mapping, or {@link NO_FRAME}. */

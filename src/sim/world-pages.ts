@@ -74,8 +74,8 @@ export class WorldPages implements PageStore {
     return frames
   }
 
-  free(frame: Frame): void {
-    this.#free.push(frame)
+  free(first: Frame, count: number): void {
+    for (let i = 0; i < count; i++) this.#free.push(first + i)
   }
 
   clearByte(frame: Frame, offset: number): void {

@@ -31,7 +31,8 @@ export class WorldUserMemory implements UserMemory {
 
   read(address: Address, length: number): Uint8Array | undefined {
     const argument = this.#inArgument(address, length)
-    if (argument) return argument.slice()
+    // Not slice(), which of a Buffer is no copy.
+    if (argument) return new Uint8Array(argument)
     const bytes = new Uint8Array(length)
     const isWhole = this.#eachPage(address, length, 'load', (vma, at, done, size) => {
       bytes.set(this.#load(vma, at, size), done)

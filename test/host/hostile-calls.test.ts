@@ -129,7 +129,7 @@ describe('calls that are well formed and meant badly', () => {
       store.allocate(1, { ...placement, grantee: i, process: {} })
       const frames = store.allocate(1024, placement)
       if (!Array.isArray(frames)) throw new Error('no memory')
-      for (const frame of frames) store.free(frame)
+      for (const frame of frames) store.free(frame, 1)
       highest = Math.max(highest, ...frames)
     }
     expect(highest).toBeLessThan(104 * CHUNK_PAGES)
@@ -145,7 +145,7 @@ describe('calls that are well formed and meant badly', () => {
       return frames
     }
     const peers = Array.from({ length: 20 }, (_, i) => i)
-    for (const peer of peers) for (const frame of take(peer, CHUNK_PAGES)) store.free(frame)
+    for (const peer of peers) for (const frame of take(peer, CHUNK_PAGES)) store.free(frame, 1)
     for (const peer of peers) {
       const [frame = 0] = take(peer, 1)
       store.write(frame, 0, Uint8Array.of(peer))

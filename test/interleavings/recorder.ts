@@ -36,9 +36,9 @@ export class RecordingPages implements PageStore {
     return frames
   }
 
-  free(frame: Frame): void {
-    this.used.delete(frame)
-    this.#pages.free(frame)
+  free(first: Frame, count: number): void {
+    for (let i = 0; i < count; i++) this.used.delete(first + i)
+    this.#pages.free(first, count)
   }
 
   clearByte(frame: Frame, offset: number): void {

@@ -20,6 +20,10 @@ class Counted implements PageBacking {
     return page
   }
 
+  frames(first: number, count: number): number[] {
+    return Array.from({ length: count }, (_, i) => first + i)
+  }
+
   isForeign(): boolean {
     return false
   }

@@ -32,8 +32,10 @@ export class PlainPages implements PageStore {
     })
   }
 
-  free(frame: Frame): void {
-    if (!this.#pages.delete(frame)) throw new Error(`frame ${frame} is not in use`)
+  free(first: Frame, count: number): void {
+    for (let frame = first; frame < first + count; frame++) {
+      if (!this.#pages.delete(frame)) throw new Error(`frame ${frame} is not in use`)
+    }
   }
 
   clearByte(frame: Frame, offset: number): void {
