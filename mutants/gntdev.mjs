@@ -259,7 +259,10 @@ export const gntdev = [
     name: 'gntdev-kernel-handle-leak',
     bug: "the kernel's own mapping of a page stays",
     file: 'src/hypervisor/grant-table.ts',
-    edits: [['const pins = times * (', 'const pins = 1 * (']],
+    edits: [
+      ['const pins = times * (', 'const pins = 1 * ('],
+      ['else this.unpin(ref, writable, times)', 'else this.unpin(ref, writable, 1)'],
+    ],
   },
   {
     name: 'gntdev-foreign-page-copied',
