@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import { execute } from './process.ts'
+import { steadyClock, unmitigated } from './qemu.ts'
 
 export type DomainName = 'dom0' | 'domu1' | 'domu2' | 'domu3' | 'domu4' | 'domu5'
 
@@ -119,7 +120,8 @@ export async function removeJob(host: string): Promise<void> {
 
 /** The xl configuration (xl.cfg(5)) of a guest; the paths are dom0's. */
 export function guestConfiguration(domain: DomainName, job: Job): string {
-  const extra = `console=hvc0 quiet interdom.testbed=${domain} ${job.guestKernelArgs}`.trim()
+  const fixed = `console=hvc0 quiet interdom.testbed=${domain} ${unmitigated} ${steadyClock}`
+  const extra = `${fixed} ${job.guestKernelArgs}`.trim()
   const lines = [
     `name = "${domain}"`,
     'type = "pv"',
@@ -128,6 +130,9 @@ export function guestConfiguration(domain: DomainName, job: Job): string {
     `extra = "${extra}"`,
     `memory = ${job.guestMemory}`,
     'vcpus = 1',
+    // By default Xen traps each reading of the counter, which it finds unsteady on this processor
+    // (xl.cfg(5); tsc_set_info in xen/arch/x86/time.c).
+    'tsc_mode = "native"',
     'vif = ["script=/etc/xen/scripts/vif-testbed"]',
     // A guest that stops stays away: a new one would have another domid.
     ...['on_poweroff', 'on_reboot', 'on_crash'].map(event => `${event} = "destroy"`),

@@ -28,11 +28,22 @@ export const qemuLog = 'qemu.log'
 export const emulator = 'qemu-system-x86_64'
 
 /**
- * Without smap, dom0's kernel dies at once (QEMU's emulation of it does not go with the frames
+ * Without -smap, dom0's kernel dies at once (QEMU's emulation of it does not go with the frames
  * that Xen makes in a guest). Without -xsave, processes die now and then as soon as two domains
- * share a CPU.
+ * share a CPU. With erms, Linux and glibc clear and copy memory by `rep stosb` and `rep movsb`,
+ * of which QEMU emulates each byte by itself: a copy takes three times as long.
  */
-const cpu = 'max,-smap,-xsave'
+const cpu = 'max,-smap,-xsave,-erms'
+/** An emulated processor speculates nothing, but pays for each retpoline and each fence. */
+const xenUnmitigated = 'spec-ctrl=no'
+/** The same for Linux, in dom0 and in the guests. */
+export const unmitigated = 'mitigations=off'
+/**
+ * Linux reads the time stamp counter in user space; otherwise each look at the clock is a system
+ * call, at which an emulated processor forgets all that it knows of the page tables. As QEMU keeps
+ * the counter going in a restored machine, the kernel need not doubt it.
+ */
+export const steadyClock = 'clocksource=tsc tsc=reliable'
 /** Xen itself, its heap and the frames of grant tables. */
 const xenMemory = 192
 
@@ -43,9 +54,15 @@ export function qemuArguments(machine: Machine, start: Start = 'boot'): string[]
     `dom0_mem=${dom0Memory}M,max:${dom0Memory}M dom0_max_vcpus=1`,
     // Cleaning all memory at boot would occupy the second CPU while dom0 starts.
     'bootscrub=0 com1=115200,8n1 console=com1',
+    xenUnmitigated,
     machine.xenArgs,
   )
-  const kernel = words('vmlinux console=hvc0 quiet interdom.testbed=dom0', machine.kernelArgs)
+  const kernel = words(
+    'vmlinux console=hvc0 quiet interdom.testbed=dom0',
+    unmitigated,
+    steadyClock,
+    machine.kernelArgs,
+  )
   return [
     ...['-accel', 'tcg,thread=multi', '-cpu', cpu, '-smp', '2'],
     ...['-m', `${dom0Memory + machine.guestMemory + xenMemory}`],

@@ -123,7 +123,10 @@ test("a guest's configuration names what xl needs", () => {
       'name = "domu2"',
       'type = "pv"',
       'memory = 400',
-      'extra = "console=hvc0 quiet interdom.testbed=domu2 xen_gntalloc.limit=4"',
+      'tsc_mode = "native"',
+      expect.stringMatching(
+        /^extra = "console=hvc0 quiet interdom\.testbed=domu2 .*clocksource=tsc.* xen_gntalloc\.limit=4"$/,
+      ),
       'on_crash = "destroy"',
       'max_grant_frames = 8',
     ]),
