@@ -29,7 +29,7 @@ export function compilePlayer(folder: string): Promise<string> {
 async function compile(name: string, folder: string, purpose: string): Promise<string> {
   const program = join(folder, name)
   const source = fileURLToPath(new URL(`${name}.c`, SOURCES))
-  const words = ['-std=gnu11', '-O1', '-Wall', '-Wextra', '-Werror', '-static', '-o', program]
+  const words = ['-std=gnu11', '-O1', '-Wall', '-Wextra', '-Werror', '-static', '-s', '-o', program]
   try {
     await execute('gcc', [...words, source])
   } catch (cause) {
