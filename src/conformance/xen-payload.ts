@@ -13,11 +13,14 @@ const NOT_LOADED = /\.(cc|hh|h|d\.[cm]?ts|map|tsbuildinfo|md)$|\/(musl_\w+|vendo
 /** The compiled code of this package, of which conformance/main.js is a part. */
 const DIST = fileURLToPath(entryPoint(import.meta.url, '../'))
 
-/** Copies this package into a folder, as it must be to run in a domain without npm. */
-export async function copyPackage(folder: string): Promise<void> {
+/**
+ * Copies this package into a folder, as it must be to run in a domain without npm.
+ * @param dist - Folder with the compiled code.
+ */
+export async function copyPackage(folder: string, dist: string = DIST): Promise<void> {
   const root = dirname(DIST.replace(/\/$/, ''))
   await cp(join(root, 'package.json'), join(folder, 'package.json'))
-  await cp(DIST, join(folder, 'dist'), {
+  await cp(dist, join(folder, 'dist'), {
     recursive: true,
     filter: path => !NOT_LOADED.test(path),
   })

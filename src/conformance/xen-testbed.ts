@@ -56,14 +56,18 @@ export async function runOnTestbed(options: TestbedOptions = {}): Promise<Confor
   return parseReport(stdout, stderr)
 }
 
-/** Boots Xen with this package, and `files` beside it, in /payload of every domain. */
+/**
+ * Boots Xen with this package, and `files` beside it, in /payload of every domain.
+ * @param dist - Folder with the compiled code, when it is another than the package's own.
+ */
 export async function runWithPackage(
   options: RunOptions,
   files: readonly string[] = [],
+  dist?: string,
 ): Promise<RunResult> {
   const payload = await mkdtemp(join(tmpdir(), 'interdom-payload-'))
   try {
-    await copyPackage(payload)
+    await copyPackage(payload, dist)
     await compileCPuppet(payload)
     await compilePlayer(payload)
     for (const file of files) await cp(file, join(payload, basename(file)))

@@ -10,6 +10,7 @@ import { cacheFolder } from '../../src/testbed/places.ts'
 import type { RunOptions } from '../../src/testbed/run.ts'
 import { BAD_INPUT, BAD_INPUT_PEER, type BadInputPlace } from '../cli/bad-input.ts'
 import { type ShellSide, sidesArgument, TWO_SHELLS } from '../cli/two-shells.ts'
+import { bundlePackage } from './bundle.ts'
 import { CALLS_COMMANDS, compileCalls } from './calls-programs.ts'
 import type { KernelName, OnXen } from './provided.ts'
 import { PLAY_COMMAND, Sequences, type SequencesReport, TAPE } from './sequences.ts'
@@ -92,13 +93,16 @@ const SUITE = `(${SUITE_COMMAND}) >/host/${SUITE_FILE}`
  * late: it sets limits of the kernel that others share with it, and destroys the guests.
  */
 export default async function runOnce({ provide }: TestProject): Promise<void> {
-  const programs = await mkdtemp(join(tmpdir(), 'interdom-calls-'))
+  const programs = await mkdtemp(join(tmpdir(), 'interdom-programs-'))
   try {
+    const dist = join(programs, 'dist')
+    await bundlePackage(dist)
+    const last = [SUITE, ...REFUSALS]
     const badInput = [BAD_INPUT, BAD_INPUT_PEER]
     const more = [...badInput, TWO_SHELLS, ...(await compileCalls(programs))]
     const [newer, older] = await allOrNone(
-      stop => boot('6.12', [...SHELLS, ...CALLS_COMMANDS, SUITE, ...REFUSALS], more, stop),
-      stop => boot('6.1', [SUITE, ...REFUSALS], badInput, stop),
+      stop => boot('6.12', [...SHELLS, ...CALLS_COMMANDS, ...last], { dist, files: more }, stop),
+      stop => boot('6.1', last, { dist, files: badInput }, stop),
     )
     const { told } = newer
     const shells = Object.keys(PAIRS).map(pair => [pair, told(shellsFile(pair))])
@@ -147,7 +151,7 @@ type Task = (stop: AbortSignal) => Promise<Told>
 async function boot(
   kernel: KernelName,
   commands: readonly string[],
-  files: readonly string[],
+  payload: { readonly dist: string; readonly files: readonly string[] },
   signal: AbortSignal,
 ): Promise<Told> {
   const sequences = await Sequences.compose(`linux-${kernel}`)
@@ -162,7 +166,7 @@ async function boot(
   }
   const { domains, out, seconds } = await sequences
     .writeTo(folder)
-    .then(script => runWithPackage(options, [...files, script]))
+    .then(script => runWithPackage(options, [...payload.files, script], payload.dist))
     .catch((cause: unknown) => {
       throw new Error(`the machine with Linux ${kernel} failed: ${cause}`, { cause })
     })
