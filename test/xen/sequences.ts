@@ -7,7 +7,7 @@ import { Model } from '../../src/differential/model.ts'
 import { scoresOf, scriptFor } from '../../src/differential/xen-performer.ts'
 import type { ProfileName } from '../../src/kernel/profiles.ts'
 
-const COUNT = 150
+const COUNT = 100
 /** More of them, with processes of dom0 and of its first guest. */
 const PAIR_COUNT = 25
 const GUEST = 1
