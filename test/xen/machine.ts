@@ -28,23 +28,34 @@ const SHELL = 'exec node /payload/dist/cli/main.js shell'
 const dom0: ShellSide = { domid: 0, run: ['sh', '-c'], shell: SHELL }
 const guest = (domid: number): ShellSide => ({ domid, run: ['domu', String(domid)], shell: SHELL })
 
-/** Who is A and who is B. */
-const PAIRS: Readonly<Record<string, { A: ShellSide; B: ShellSide }>> = {
-  'dom0 and a guest': { A: dom0, B: guest(1) },
-  'a guest and dom0': { A: guest(2), B: dom0 },
-  'a guest and another': { A: guest(1), B: guest(2) },
-  'two guests more': { A: guest(4), B: guest(3) },
+/** Who is A and who is B, on which machine: half of them on each, so that both are done together. */
+const PAIRS: Readonly<Record<KernelName, Readonly<Record<string, Pair>>>> = {
+  '6.12': {
+    'dom0 and a guest': { A: dom0, B: guest(1) },
+    'a guest and another': { A: guest(2), B: guest(3) },
+  },
+  '6.1': {
+    'a guest and dom0': { A: guest(1), B: dom0 },
+    'two guests more': { A: guest(3), B: guest(2) },
+  },
+}
+interface Pair {
+  readonly A: ShellSide
+  readonly B: ShellSide
 }
 const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
 
 /**
- * Two pairs at a time that have no domain's grants to another in common, since refs come again.
- * More at a time would take longer: each domain gets a turn at a processor less often.
+ * Both pairs of a machine at a time, which have no domain's grants to another in common, since refs
+ * come again.
  */
-const SHELLS = Object.entries(PAIRS).map(([pair, sides], n) => {
-  const play = `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`
-  return n % 2 === 0 ? `${play} &` : `${play}; wait`
-})
+function shells(kernel: KernelName): string[] {
+  const plays = Object.entries(PAIRS[kernel]).map(
+    ([pair, sides]) =>
+      `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)} &`,
+  )
+  return [...plays, 'wait']
+}
 
 const REFUSALS_FILE = 'refusals.txt'
 /** Destroys the guest that the suite has left, or one that is made for it. */
@@ -94,17 +105,17 @@ export default async function runOnce({ provide }: TestProject): Promise<void> {
     const dist = join(programs, 'dist')
     await bundlePackage(dist)
     const last = [SUITE, ...REFUSALS]
-    const badInput = [BAD_INPUT, BAD_INPUT_PEER]
-    const more = [...badInput, TWO_SHELLS, ...(await compileCalls(programs))]
+    const files = [BAD_INPUT, BAD_INPUT_PEER, TWO_SHELLS]
+    const more = [...files, ...(await compileCalls(programs))]
+    const commands = [...shells('6.12'), ...CALLS_COMMANDS, ...last]
     const [newer, older] = await allOrNone(
-      stop => boot('6.12', [...SHELLS, ...CALLS_COMMANDS, ...last], { dist, files: more }, stop),
-      stop => boot('6.1', last, { dist, files: badInput }, stop),
+      stop => boot('6.12', commands, { dist, files: more }, stop),
+      stop => boot('6.1', [...shells('6.1'), ...last], { dist, files }, stop),
     )
     const { told } = newer
-    const shells = Object.keys(PAIRS).map(pair => [pair, told(shellsFile(pair))])
     provide('onXen', {
       conformance: { '6.12': newer.report, '6.1': older.report },
-      shells: Object.fromEntries(shells) as OnXen['shells'],
+      shells: { ...saidIn(newer, '6.12'), ...saidIn(older, '6.1') },
       refusals: { '6.12': told(REFUSALS_FILE), '6.1': older.told(REFUSALS_FILE) },
       sequences: { '6.12': newer.sequences, '6.1': older.sequences },
       calls: { theirs: told('theirs.calls'), ours: told('ours.calls') },
@@ -112,6 +123,11 @@ export default async function runOnce({ provide }: TestProject): Promise<void> {
   } finally {
     await rm(programs, { recursive: true })
   }
+}
+
+/** What the shells of a machine said, by pair. */
+function saidIn({ told }: Told, kernel: KernelName): Record<string, string> {
+  return Object.fromEntries(Object.keys(PAIRS[kernel]).map(pair => [pair, told(shellsFile(pair))]))
 }
 
 interface Told {

@@ -7,9 +7,9 @@ import { Model } from '../../src/differential/model.ts'
 import { scoresOf, scriptFor } from '../../src/differential/xen-performer.ts'
 import type { ProfileName } from '../../src/kernel/profiles.ts'
 
-const COUNT = 100
+const COUNT = 60
 /** More of them, with processes of dom0 and of its first guest. */
-const PAIR_COUNT = 25
+const PAIR_COUNT = 15
 const GUEST = 1
 const SEED_END = 2 ** 31
 const SCRIPT = 'sequences.script'
