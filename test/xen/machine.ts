@@ -12,7 +12,7 @@ import { BAD_INPUT, BAD_INPUT_PEER, type BadInputPlace } from '../cli/bad-input.
 import { type ShellSide, sidesArgument, TWO_SHELLS } from '../cli/two-shells.ts'
 import { bundlePackage } from './bundle.ts'
 import { CALLS_COMMANDS, compileCalls } from './calls-programs.ts'
-import type { KernelName, OnXen } from './provided.ts'
+import type { KernelName } from './provided.ts'
 import { PLAY_COMMAND, Sequences, type SequencesReport, TAPE } from './sequences.ts'
 
 /** `linux-image-amd64` is Debian's name for the newest build of its 6.1. */
