@@ -48,11 +48,14 @@ export function readU32s(bytes: Uint8Array, at: number, count: number): Uint32Ar
 
 /** Words as bytes. */
 export function bytesOfU32s(words: readonly number[]): Uint8Array {
-  if (words.length >= WORDS_AT_ONCE_MIN) {
-    const all = new Uint32Array(words.length)
-    for (let i = 0; i < words.length; i++) all[i] = words[i] as number
-    return new Uint8Array(all.buffer)
-  }
+  const own = new Uint32Array(words.length)
+  for (let i = 0; i < words.length; i++) own[i] = words[i] as number
+  return bytesOfOwn(own)
+}
+
+/** Words that are the caller's alone as bytes: many are not copied, but change hands. */
+export function bytesOfOwn(words: Uint32Array): Uint8Array {
+  if (words.length >= WORDS_AT_ONCE_MIN) return new Uint8Array(words.buffer)
   const bytes = new Uint8Array(4 * words.length)
   for (let i = 0; i < words.length; i++) writeU32(bytes, 4 * i, words[i] as number)
   return bytes

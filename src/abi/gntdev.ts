@@ -1,4 +1,5 @@
 import {
+  bytesOfOwn,
   readU16,
   readU32,
   readU64,
@@ -69,13 +70,13 @@ export interface GrantName {
 export function encodeMapGrantRef(grants: readonly GrantName[]): Uint8Array {
   const words = new Uint32Array(mapGrantRefSize(grants.length) / 4)
   words[0] = grants.length
-  let at = MAP_GRANT_REF_ELEMENTS / 4
-  for (const { domid, ref } of grants) {
-    words[at] = domid
-    words[at + 1] = ref
-    at += 2
+  const first = MAP_GRANT_REF_ELEMENTS / 4
+  for (let i = 0; i < grants.length; i++) {
+    const { domid, ref } = grants[i] as GrantName
+    words[first + 2 * i] = domid
+    words[first + 2 * i + 1] = ref
   }
-  return new Uint8Array(words.buffer)
+  return bytesOfOwn(words)
 }
 
 /** `count` alone, from the fixed part. */

@@ -46,30 +46,37 @@ export class Outboxes {
    * missed.
    */
   empty(make: (call: QueuedCall) => void): void {
-    if (this.#isEmptying || this.#all.every(isEmpty)) return
+    if (this.#isEmptying || !this.#isAnyFull) return
     this.#isEmptying = true
     const now = nanoseconds()
-    const full = this.#all.filter(outbox => !outbox.isEmpty)
-    for (const outbox of full) this.#guarded(outbox, () => outbox.take(now))
-    for (let next = earliest(full, now); next; next = earliest(full, now)) {
-      const outbox = next
-      this.#guarded(outbox, () => make(outbox.next(now)))
+    // From the end: one that fails leaves the list.
+    for (let i = this.#all.length - 1; i >= 0; i--) {
+      const outbox = this.#all[i] as OutboxReader
+      try {
+        outbox.take(now)
+      } catch (error) {
+        this.#fail(outbox, error)
+      }
+    }
+    for (let next = earliest(this.#all, now); next; next = earliest(this.#all, now)) {
+      try {
+        make(next.next(now))
+      } catch (error) {
+        this.#fail(next, error)
+      }
     }
     this.#isEmptying = false
   }
 
-  #guarded(outbox: OutboxReader, action: () => void): void {
-    try {
-      action()
-    } catch (error) {
-      outbox.forget()
-      this.#failed(outbox.client, error)
-    }
+  get #isAnyFull(): boolean {
+    for (const outbox of this.#all) if (!outbox.isEmpty) return true
+    return false
   }
-}
 
-function isEmpty(outbox: OutboxReader): boolean {
-  return outbox.isEmpty
+  #fail(outbox: OutboxReader, error: unknown): void {
+    outbox.forget()
+    this.#failed(outbox.client, error)
+  }
 }
 
 /** Whose next call is the oldest, and not younger than `now`; undefined when there is none. */
