@@ -1,5 +1,6 @@
 import { ERRNO } from '../abi/errno.ts'
 import { type ErrorFacts, ProtocolError, XenError } from '../base/errors.ts'
+import { nanoseconds } from '../base/nanoseconds.ts'
 import { close } from '../native/files.ts'
 import * as sockets from '../native/sockets.ts'
 import { noDescriptorLeft } from './descriptor-limit.ts'
@@ -81,7 +82,7 @@ export class CallSocket {
    * may not have, every call is a round trip.
    */
   openOutbox(): void {
-    this.begin(OP.outbox)
+    this.begin(OP.outbox).u64(nanoseconds())
     const [fd] = this.call().fds
     const file = fd === undefined ? -1 : mapFile(fd, OUTBOX_BYTES, true)
     if (typeof file !== 'number') this.#outbox = new Outbox(file)

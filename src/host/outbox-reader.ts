@@ -1,4 +1,5 @@
 import { ProtocolError } from '../base/errors.ts'
+import { nanoseconds } from '../base/nanoseconds.ts'
 import { compareExchange, load } from '../memory/atomics.ts'
 import { OUTBOX_BYTES, QUEUED_CALLS_MAX } from './limits.ts'
 import type { Memfd } from './memfd.ts'
@@ -88,11 +89,6 @@ export class OutboxReader {
     if (this.time <= now || this.time === NEVER || this.time <= nanoseconds()) return
     throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call in an outbox is of the future')
   }
-}
-
-/** CLOCK_MONOTONIC, which all processes of a system share. */
-export function nanoseconds(): number {
-  return Number(process.hrtime.bigint())
 }
 
 function takenRoom(): MessageBytes {

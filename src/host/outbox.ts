@@ -1,3 +1,4 @@
+import { nanoseconds } from '../base/nanoseconds.ts'
 import { compareExchange, load, store } from '../memory/atomics.ts'
 import { OUTBOX_BYTES, QUEUED_CALLS_MAX } from './limits.ts'
 import type { SharedFile } from './memfd.ts'
@@ -53,7 +54,7 @@ export class Outbox {
   #write(used: number, op: number, body: BodyWriter): number {
     const at = (HEADER_SIZE + used) >>> 2
     const words = this.#words
-    const now = Number(process.hrtime.bigint())
+    const now = nanoseconds()
     words[at] = now
     words[at + 1] = now / HIGH
     words[at + 2] = op

@@ -1,9 +1,12 @@
 import { ERRNO } from '../abi/errno.ts'
+import { nanoseconds } from '../base/nanoseconds.ts'
+import type { Domain } from '../kernel/domain.ts'
 import type { Answer } from './answer.ts'
 import type { Budget } from './budget.ts'
-import { OUTBOX_BYTES, OUTBOXES_MAX } from './limits.ts'
+import { CALL_TIMEOUT_MS, OUTBOX_BYTES, OUTBOXES_MAX } from './limits.ts'
 import { sealedMemfd } from './memfd.ts'
-import { nanoseconds, OutboxReader, type QueuedCall } from './outbox-reader.ts'
+import { OutboxReader, type QueuedCall } from './outbox-reader.ts'
+import type { BodyReader } from './wire.ts'
 
 /** The outboxes of all clients. */
 export class Outboxes {
@@ -19,7 +22,11 @@ export class Outboxes {
   }
 
   /** Makes one for a client of a domain, which gets its descriptor; without one it asks always. */
-  open(client: number, domid: number): Answer {
+  open(client: number, { domid }: Domain, body: BodyReader): Answer {
+    const age = nanoseconds() - body.u64()
+    body.end()
+    // Another time namespace: its calls could not be put in order.
+    if (age < 0 || age > CALL_TIMEOUT_MS * 1e6) return { result: -ERRNO.EINVAL }
     if (this.#all.some(outbox => outbox.client === client)) return { result: -ERRNO.EEXIST }
     if (this.#all.length >= OUTBOXES_MAX) return { result: -ERRNO.EAGAIN }
     if (this.#budget.takeDescriptors(domid, 1)) return { result: -ERRNO.ENFILE }

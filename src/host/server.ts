@@ -229,7 +229,7 @@ export class Server {
     const lifeline = (): number => this.#lifelines.make(client, () => this.#drop(client))
     this.#watch(client, (op, body, answer) => {
       if (op === OP.hello) return session.greet(body, answer, lifeline)
-      if (op === OP.outbox && session.isGreeted) return this.#outboxes.open(client, domain.domid)
+      if (op === OP.outbox && session.isGreeted) return this.#outboxes.open(client, domain, body)
       const answered = session.handle(op, body, answer)
       this.limitPages.publish(domain)
       return answered

@@ -2,10 +2,10 @@ import { describe, expect } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
 import * as gntalloc from '../../src/abi/gntalloc.ts'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
+import { nanoseconds } from '../../src/base/nanoseconds.ts'
 import { OUTBOX_BYTES, OUTBOXES_MAX, QUEUED_CALLS_MAX } from '../../src/host/limits.ts'
 import { mapFile, type SharedFile } from '../../src/host/memfd.ts'
 import { giveOrder } from '../../src/host/orders.ts'
-import { nanoseconds } from '../../src/host/outbox-reader.ts'
 import { encodeRanges } from '../../src/host/snapshot.ts'
 import { BodyWriter, HEADER_SIZE, OP, type Op, OUTBOX_LENGTH } from '../../src/host/wire.ts'
 import { load, store } from '../../src/memory/atomics.ts'
@@ -23,7 +23,7 @@ class Writer extends RawClient {
   constructor(machine: HostMachine, domid: number) {
     giveOrder(machine.directory, { order: 'domain', domid })
     super(machine, domid)
-    const [fd = -1] = this.call(OP.outbox, new BodyWriter()).fds
+    const [fd = -1] = this.call(OP.outbox, new BodyWriter().u64(nanoseconds())).fds
     const file = mapFile(fd, OUTBOX_BYTES, true)
     if (typeof file === 'number') throw new Error(`mmap: ${file}`)
     this.outbox = file
@@ -130,7 +130,16 @@ describe('an outbox', () => {
 
   test('is given to a client once', ({ machine }) => {
     using one = new Writer(machine, 1)
-    expect(one.call(OP.outbox, new BodyWriter()).result).toBe(-ERRNO.EEXIST)
+    expect(one.call(OP.outbox, new BodyWriter().u64(nanoseconds())).result).toBe(-ERRNO.EEXIST)
+  })
+
+  test('is not for a client whose clock is another', ({ machine }) => {
+    giveOrder(machine.directory, { order: 'domain', domid: 1 })
+    using one = new RawClient(machine, 1)
+    for (const time of [0, nanoseconds() + 3.6e12]) {
+      expect(one.call(OP.outbox, new BodyWriter().u64(time)).result).toBe(-ERRNO.EINVAL)
+    }
+    expect(one.open('gntalloc')).toBeGreaterThanOrEqual(0)
   })
 
   test('is not for every one of many clients, and who has none asks', async ({ machine }) => {
@@ -138,7 +147,7 @@ describe('an outbox', () => {
     try {
       giveOrder(machine.directory, { order: 'domain', domid: 2 })
       using one = new RawClient(machine, 2)
-      expect(one.call(OP.outbox, new BodyWriter()).result).toBe(-ERRNO.EAGAIN)
+      expect(one.call(OP.outbox, new BodyWriter().u64(nanoseconds())).result).toBe(-ERRNO.EAGAIN)
       one.socket.openOutbox()
       expect(one.socket.hasOutbox).toBe(false)
       const fd = one.open('gntalloc')
