@@ -103,7 +103,7 @@ export const host = [
     name: 'host-outboxes-late',
     bug: 'a call is answered before those that others have queued are made',
     file: 'src/host/server.ts',
-    edits: [['this.#outboxes.empty(this.#makeQueued)\n      this.#guarded', 'this.#guarded']],
+    edits: [['this.#outboxes.empty(this.#makeQueued)\n    this.#doors', 'this.#doors']],
   },
   {
     name: 'host-released-pages-mappable',

@@ -32,8 +32,14 @@ export class OutboxReader {
     this.#file = file
   }
 
+  /** Nothing of it is to be made: neither what was taken, nor what lies there. */
   get isEmpty(): boolean {
-    return this.time === NEVER && load(this.#file.words, OUTBOX_LENGTH) === 0
+    return !this.hasTaken && load(this.#file.words, OUTBOX_LENGTH) === 0
+  }
+
+  /** Something was taken that is not made yet. */
+  get hasTaken(): boolean {
+    return this.time !== NEVER
   }
 
   /** Takes a copy of what is there, which can change at any time. `now` is a time that is past. */

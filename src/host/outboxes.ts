@@ -53,9 +53,21 @@ export class Outboxes {
    * missed.
    */
   empty(make: (call: QueuedCall) => void): void {
-    if (this.#isEmptying || !this.#isAnyFull) return
+    if (this.#isEmptying || this.#all.every(isEmpty)) return
     this.#isEmptying = true
-    const now = nanoseconds()
+    try {
+      this.#takeAll(nanoseconds(), make)
+    } finally {
+      this.#isEmptying = false
+    }
+  }
+
+  /** Calls were taken and wait for the next time, of which nobody will tell. */
+  get isBehind(): boolean {
+    return this.#all.some(hasTaken)
+  }
+
+  #takeAll(now: number, make: (call: QueuedCall) => void): void {
     // From the end: one that fails leaves the list.
     for (let i = this.#all.length - 1; i >= 0; i--) {
       const outbox = this.#all[i] as OutboxReader
@@ -72,18 +84,20 @@ export class Outboxes {
         this.#fail(next, error)
       }
     }
-    this.#isEmptying = false
-  }
-
-  get #isAnyFull(): boolean {
-    for (const outbox of this.#all) if (!outbox.isEmpty) return true
-    return false
   }
 
   #fail(outbox: OutboxReader, error: unknown): void {
     outbox.forget()
     this.#failed(outbox.client, error)
   }
+}
+
+function isEmpty(outbox: OutboxReader): boolean {
+  return outbox.isEmpty
+}
+
+function hasTaken(outbox: OutboxReader): boolean {
+  return outbox.hasTaken
 }
 
 /** Whose next call is the oldest, and not younger than `now`; undefined when there is none. */

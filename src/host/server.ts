@@ -106,8 +106,6 @@ export class Server {
     this.#loop.watch(stopFd, () => this.stop())
     while (!this.#isStopping) {
       const count = this.#loop.wait(this.#timeout())
-      // Whatever the requests of this turn were sent after lies there by now.
-      this.#outboxes.empty(this.#makeQueued)
       this.#guarded(() => this.#tick())
       for (let i = 0; i < count; i++) this.#guarded(this.#loop.handler(i))
       this.#guarded(() => this.#goOn())
@@ -367,12 +365,14 @@ export class Server {
   }
 
   #tick(): void {
+    // Whatever the requests of this turn were sent after lies there by now.
+    this.#outboxes.empty(this.#makeQueued)
     this.#doors.tick()
     this.clock.catchUp()
   }
 
   #timeout(): number {
-    if (this.#longCalls.size > 0) return 0
+    if (this.#longCalls.size > 0 || this.#outboxes.isBehind) return 0
     const isIdle = this.options.idleMs > 0 && this.sessions.size === 0
     const idle = isIdle ? this.#idleLeft() : Number.POSITIVE_INFINITY
     const next = Math.min(this.clock.dueMs, idle, this.#doors.pausedMs)

@@ -4,8 +4,9 @@ import * as gntalloc from '../../src/abi/gntalloc.ts'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
 import { nanoseconds } from '../../src/base/nanoseconds.ts'
 import { OUTBOX_BYTES, OUTBOXES_MAX, QUEUED_CALLS_MAX } from '../../src/host/limits.ts'
-import { mapFile, type SharedFile } from '../../src/host/memfd.ts'
+import { mapFile, type SharedFile, sealedMemfd } from '../../src/host/memfd.ts'
 import { giveOrder } from '../../src/host/orders.ts'
+import { OutboxReader } from '../../src/host/outbox-reader.ts'
 import { encodeRanges } from '../../src/host/snapshot.ts'
 import { BodyWriter, HEADER_SIZE, OP, type Op, OUTBOX_LENGTH } from '../../src/host/wire.ts'
 import { load, store } from '../../src/memory/atomics.ts'
@@ -165,6 +166,26 @@ describe('an outbox', () => {
       for (const client of many) client[Symbol.dispose]()
     }
   })
+})
+
+test('a call that is left while the host looks at the others waits for the next time', () => {
+  const file = sealedMemfd('outbox', OUTBOX_BYTES)
+  if (typeof file === 'number') throw new Error(`memfd: ${file}`)
+  const reader = new OutboxReader(1, file)
+  const [before, after] = [nanoseconds() - 2, nanoseconds() - 1]
+  file.words.set([after, after / 2 ** 32, OP.place, 0], FIRST_WORD)
+  store(file.words, OUTBOX_LENGTH, 16)
+  reader.take(before)
+  expect(reader.time).toBe(after)
+  expect(reader.isEmpty).toBe(false)
+  // What comes then is taken behind it.
+  file.words.set([after + 1, (after + 1) / 2 ** 32, OP.munmap, 0], FIRST_WORD)
+  store(file.words, OUTBOX_LENGTH, 16)
+  const now = nanoseconds()
+  reader.take(now)
+  expect([reader.next(now).op, reader.next(now).op]).toEqual([OP.place, OP.munmap])
+  expect(reader.isEmpty).toBe(true)
+  reader.close()
 })
 
 /** What lies in a hostile client's outbox; each must end that client, and nothing else. */
