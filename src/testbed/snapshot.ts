@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { consoleTail } from './console-tail.ts'
 import { TestbedError } from './failure.ts'
 import { Follower } from './follower.ts'
-import { type Job, prepareJob, readJob, snapshotMark, writeJob } from './job.ts'
+import { guestConfiguration, type Job, prepareJob, readJob, snapshotMark, writeJob } from './job.ts'
 import { pollMilliseconds } from './limits.ts'
 import { withLock } from './lock.ts'
 import { execute } from './process.ts'
@@ -68,7 +68,7 @@ async function snapshotKey(machine: Machine, job: Job): Promise<string> {
   const places = { host: '', console: '', payload: '' }
   const args = qemuArguments({ ...machine, ...places }, 'save')
   const version = (await execute(emulator, ['--version'])).toString()
-  const guests = [job.guests, job.guestMemory, job.guestKernelArgs, job.guestConfig]
+  const guests = [job.guests, guestConfiguration('domu1', job)]
   // dom0 has read the size of its disk.
   const size = machine.payload === undefined ? 0 : statSync(machine.payload).size
   const inputs = JSON.stringify([args, version, guests, size])
