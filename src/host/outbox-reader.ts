@@ -23,6 +23,7 @@ export class OutboxReader {
   #room = takenRoom()
   /** What was taken and is not made yet: seldom more than one copy. */
   readonly #taken: BodyReader[] = []
+  /** Calls of the first copy that were made. */
   #count = 0
   /** When the next call was made that was taken: nanoseconds; Infinity when there is none. */
   time: number = NEVER
@@ -59,7 +60,6 @@ export class OutboxReader {
       length = compareExchange(words, OUTBOX_LENGTH, copied, 0)
       if (length !== copied) continue
       this.#taken.push(new BodyReader(this.#room, 0, copied))
-      this.#count = 0
       if (this.#taken.length === 1) this.#advance(now)
       return
     }
@@ -90,7 +90,10 @@ export class OutboxReader {
   }
 
   #advance(now: number): void {
-    if (this.#taken[0]?.isAtEnd) this.#taken.shift()
+    if (this.#taken[0]?.isAtEnd) {
+      this.#taken.shift()
+      this.#count = 0
+    }
     this.time = this.#taken[0]?.u64() ?? NEVER
     if (this.time <= now || this.time === NEVER || this.time <= nanoseconds()) return
     throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call in an outbox is of the future')

@@ -188,6 +188,26 @@ test('a call that is left while the host looks at the others waits for the next 
   reader.close()
 })
 
+test('as many calls as may wait can be left behind one that waits for the next time', () => {
+  const file = sealedMemfd('outbox', OUTBOX_BYTES)
+  if (typeof file === 'number') throw new Error(`memfd: ${file}`)
+  const reader = new OutboxReader(1, file)
+  const time = nanoseconds()
+  const leave = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      file.words.set([time, time / 2 ** 32, OP.place, 0], FIRST_WORD + 4 * i)
+    }
+    store(file.words, OUTBOX_LENGTH, 16 * count)
+  }
+  leave(1)
+  reader.take(time - 1)
+  leave(QUEUED_CALLS_MAX)
+  reader.take(time)
+  for (let i = 0; i <= QUEUED_CALLS_MAX; i++) expect(reader.next(time).op).toBe(OP.place)
+  expect(reader.isEmpty).toBe(true)
+  reader.close()
+})
+
 /** What lies in a hostile client's outbox; each must end that client, and nothing else. */
 const LIES: readonly [name: string, lie: (client: Writer) => void][] = [
   ['more than there is room for', ({ outbox }) => store(outbox.words, OUTBOX_LENGTH, OUTBOX_BYTES)],
