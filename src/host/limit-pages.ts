@@ -10,11 +10,10 @@ import { type Memfd, readOnlyMemfd } from './memfd.ts'
  *
  *      0                 4
  *     +-----------------+-----------------------------------------------+
- *     | gntdev.limit    | 1: far from the other limits, calls may queue |
+ *     | gntdev.limit    | 1: far from the other limits                  |
  *     +-----------------+-----------------------------------------------+
  *
- * A queued call cannot be refused, so near a limit every call has to be asked for: one that takes
- * room, and one that gives some, for which somebody may wait.
+ * A queued call cannot be refused, so near a limit each call that takes room has to be asked for.
  */
 export class LimitPages {
   readonly #pages = new Map<Domain, Memfd>()
@@ -40,7 +39,7 @@ export class LimitPages {
     if (words[1] !== room) store(words, 1, room)
   }
 
-  /** Whether the clients of a domain have been told that they may queue. */
+  /** Whether the clients of a domain have been told that they may queue calls that take room. */
   tellsRoom(domain: Domain): boolean {
     return this.#pages.get(domain)?.words[1] === 1
   }
