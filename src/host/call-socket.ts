@@ -122,6 +122,7 @@ export class CallSocket {
   /** Who asks the host nothing more in this turn tells it that something is there. */
   readonly #nudge = (): void => {
     this.#nudging = undefined
+    // Once the connection is closed, so is the outbox.
     if (this.#death || this.#outbox?.isEmpty !== false) return
     const message = this.#nothing.head(OP.none, FLAG_ONE_WAY, 0, 0)
     const sent = sendFramed(this.#fd, message)

@@ -14,7 +14,6 @@ export class Outbox {
   readonly #words: Uint32Array
   /** Calls in it, if the host has taken none of them. */
   #calls = 0
-  #isOpen = true
 
   constructor(file: SharedFile) {
     this.#file = file
@@ -22,7 +21,7 @@ export class Outbox {
   }
 
   get isEmpty(): boolean {
-    return !this.#isOpen || load(this.#words, OUTBOX_LENGTH) === 0
+    return load(this.#words, OUTBOX_LENGTH) === 0
   }
 
   /** Whether one more call with this body finds room. */
@@ -46,7 +45,6 @@ export class Outbox {
   }
 
   close(): void {
-    this.#isOpen = false
     this.#file.close()
   }
 

@@ -80,37 +80,32 @@ function asks(machine: HostMachine): void {
   giveOrder(machine.directory, { order: 'status' })
 }
 
-describe('calls in several outboxes', () => {
-  for (const isGranterFirst of [true, false]) {
-    const whose = isGranterFirst ? 'granter' : 'mapper'
-    test(`are made in the order in which they were left, if the ${whose} came first`, ({
-      machine,
-    }) => {
-      using first = new Writer(machine, isGranterFirst ? 1 : 2)
-      using second = new Writer(machine, isGranterFirst ? 2 : 1)
-      const [granter, mapper] = isGranterFirst ? [first, second] : [second, first]
-      const { fd, index, ref } = mapped(granter, mapper)
-      const now = nanoseconds()
-      mapper.leaveMunmap(now - 1)
-      granter.leaveDealloc(now, fd, index)
-      asks(machine)
-      // Nobody maps it any more when it goes, so its ref is the next one.
-      expect(granter.alloc(fd, 2, 1).refs).toEqual([ref])
-    })
+const ORDERS = [
+  { isGranterFirst: true, whose: 'granter' },
+  { isGranterFirst: false, whose: 'mapper' },
+]
 
-    test(`leave a page to the timer whose mapping went later, if the ${whose} came first`, ({
-      machine,
-    }) => {
-      using first = new Writer(machine, isGranterFirst ? 1 : 2)
-      using second = new Writer(machine, isGranterFirst ? 2 : 1)
-      const [granter, mapper] = isGranterFirst ? [first, second] : [second, first]
-      const { fd, index, ref } = mapped(granter, mapper)
-      const now = nanoseconds()
-      granter.leaveDealloc(now - 1, fd, index)
-      mapper.leaveMunmap(now)
-      asks(machine)
-      expect(granter.alloc(fd, 2, 1).refs).not.toEqual([ref])
-    })
+describe('calls in several outboxes', () => {
+  for (const { isGranterFirst, whose } of ORDERS) {
+    for (const isUnmappedFirst of [true, false]) {
+      const what = isUnmappedFirst
+        ? 'are made in the order in which they were left'
+        : 'leave a page to the timer whose mapping went later'
+      test(`${what}, if the ${whose} came first`, ({ machine }) => {
+        using first = new Writer(machine, isGranterFirst ? 1 : 2)
+        using second = new Writer(machine, isGranterFirst ? 2 : 1)
+        const [granter, mapper] = isGranterFirst ? [first, second] : [second, first]
+        const { fd, index, ref } = mapped(granter, mapper)
+        const now = nanoseconds()
+        mapper.leaveMunmap(isUnmappedFirst ? now - 1 : now)
+        granter.leaveDealloc(isUnmappedFirst ? now : now - 1, fd, index)
+        asks(machine)
+        const { refs } = granter.alloc(fd, 2, 1)
+        // If nobody maps it any more when it goes, its ref is the next one.
+        if (isUnmappedFirst) expect(refs).toEqual([ref])
+        else expect(refs).not.toEqual([ref])
+      })
+    }
   }
 })
 
@@ -168,10 +163,15 @@ describe('an outbox', () => {
   })
 })
 
-test('a call that is left while the host looks at the others waits for the next time', () => {
+/** An outbox without a client. */
+function lone(): { file: SharedFile; reader: OutboxReader } {
   const file = sealedMemfd('outbox', OUTBOX_BYTES)
   if (typeof file === 'number') throw new Error(`memfd: ${file}`)
-  const reader = new OutboxReader(1, file)
+  return { file, reader: new OutboxReader(1, file) }
+}
+
+test('a call that is left while the host looks at the others waits for the next time', () => {
+  const { file, reader } = lone()
   const [before, after] = [nanoseconds() - 2, nanoseconds() - 1]
   file.words.set([after, after / 2 ** 32, OP.place, 0], FIRST_WORD)
   store(file.words, OUTBOX_LENGTH, 16)
@@ -189,9 +189,7 @@ test('a call that is left while the host looks at the others waits for the next 
 })
 
 test('as many calls as may wait can be left behind one that waits for the next time', () => {
-  const file = sealedMemfd('outbox', OUTBOX_BYTES)
-  if (typeof file === 'number') throw new Error(`memfd: ${file}`)
-  const reader = new OutboxReader(1, file)
+  const { file, reader } = lone()
   const time = nanoseconds()
   const leave = (count: number): void => {
     for (let i = 0; i < count; i++) {
