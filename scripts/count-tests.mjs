@@ -1,6 +1,6 @@
 /**
- * `count-tests DIRECTORY FAILED-STEPS`: adds up vitest's JSON reports, says what failed, and ends
- * with the line that is read of a run. Exit 1 when a test or a step failed.
+ * `count-tests DIRECTORY FAILED-STEPS`: adds up vitest's JSON reports, says what failed and
+ * why, and ends with the line that is read of a run. Exit 1 when a test or a step failed.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +14,9 @@ for (const name of readdirSync(directory)) {
   failed += report.numFailedTests
   for (const file of report.testResults) {
     for (const test of file.assertionResults) {
-      if (test.status === 'failed') console.log(`failed (${name}): ${test.fullName}`)
+      if (test.status !== 'failed') continue
+      console.log(`failed (${name}): ${test.fullName}`)
+      for (const message of test.failureMessages) console.log(message.replaceAll(/^/gm, '  '))
     }
   }
 }

@@ -7,6 +7,11 @@ import { collect, collectUntil } from './collect.ts'
 import { PAGE, SHARED, sharedFile } from './shared-file.ts'
 
 const PAGES = 8
+/**
+ * Where Linux puts nothing by itself, since it fills the addresses from the top: what a run unmaps
+ * must stay free, while other threads of this process start stacks and heaps of their own.
+ */
+const ARENA = 2 ** 37
 /** Of the file; what each page of it holds in its first byte. */
 const FILE_PAGES = 4
 
@@ -34,7 +39,7 @@ type Page = { readonly range: object; readonly value: number } | undefined
 
 class Run {
   readonly memory = new Ranges()
-  readonly base: number = this.memory.alloc(PAGES * PAGE)
+  readonly base: number = this.memory.alloc(PAGES * PAGE, ARENA)
   readonly pages = new Array<Page>(PAGES).fill(undefined)
   readonly held: { at: number; bytes: Uint8Array }[] = []
   readonly fd: number
