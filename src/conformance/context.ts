@@ -6,6 +6,7 @@ import type { Capability, LimitName } from '../platform.ts'
 import { Channel, Evtchn, QUIET_MS } from './evtchn.ts'
 import { Gntalloc } from './gntalloc.ts'
 import { Gntdev } from './gntdev.ts'
+import { untilLastDeferred } from './last-deferred.ts'
 import type { OpenedFacts, OpenedOptions } from './opened.ts'
 import type { Puppet } from './puppet.ts'
 import { Region } from './region.ts'
@@ -136,8 +137,9 @@ export class CaseContext {
   }
 
   /** Lets the kernel free the grants that were still mapped when they were deallocated. */
-  settleDeferred(): Promise<void> {
-    return this.#rig.settle(DEFERRED_FREE_MS)
+  async settleDeferred(): Promise<void> {
+    if (this.#rig.isTimeOurs) return this.#rig.settle(DEFERRED_FREE_MS)
+    await untilLastDeferred(await this.gntalloc(), await this.gntdev(), await this.memory())
   }
 
   /** The runner's: puts the limits back. */

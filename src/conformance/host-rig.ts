@@ -64,6 +64,7 @@ class HostRig implements Rig {
   readonly capabilities = CAPABILITIES
   readonly domid: number
   readonly watchdogMs = WATCHDOG_MS
+  readonly isTimeOurs = true
   readonly #pool = new PuppetPool({ start: () => this.#start(this.domid) })
   /** Of the other side of grants, where there is one. */
   readonly #peerDomid: number

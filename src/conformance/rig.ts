@@ -51,7 +51,9 @@ export interface Rig {
   otherDomain?(): Promise<RigDomain>
   getLimit(name: LimitName): Promise<number>
   setLimit(name: LimitName, pages: number): Promise<void>
-  /** Lets `ms` pass for the kernel: by hand where the time is ours, by waiting on real Xen. */
+  /** Whether time passes when we say so, and not by itself as on real Xen. */
+  readonly isTimeOurs: boolean
+  /** Lets `ms` pass for the kernel: by hand where the time is ours, else by waiting. */
   settle(ms: number): Promise<void>
   /**
    * Ends a case: resets the puppets, ends the disposable ones, destroys other domains, and throws

@@ -46,6 +46,7 @@ class SimRig implements Rig {
   readonly capabilities = CAPABILITIES
   readonly domid = DOMID
   readonly watchdogMs = WATCHDOG_MS
+  readonly isTimeOurs = true
   readonly #createWorld: (profile: KernelProfile) => World
   readonly #wrap: (process: Platform) => Platform
   #world: World

@@ -32,24 +32,23 @@ export function startGuestPuppet(program: string, domid: number): Promise<ChildP
 }
 
 /**
- * The other domains of dom0's rig: guests that serve case after case. One that a case destroyed is
- * followed by a new one when the next case asks for it, and not before: a guest that boots takes
- * ports of dom0, whose numbers are the subject of some cases.
+ * The other domains of dom0's rig: guests that serve case after case, each in its turn. One that a
+ * case destroyed is followed by a new one when the next case asks for it, and not before: a guest
+ * that boots takes ports of dom0, whose numbers are the subject of some cases.
  */
 export class XenGuests {
   readonly #program: string
-  readonly #free: number[]
+  readonly #free: XenGuest[]
   readonly #taken: XenGuest[] = []
 
   /** @param program - Where the guests have the puppet in C. */
   constructor(program: string, domids: readonly number[]) {
     this.#program = program
-    this.#free = [...domids]
+    this.#free = domids.map(domid => new XenGuest(program, domid))
   }
 
   async take(): Promise<RigDomain> {
-    const domid = this.#free.shift() ?? (await newGuest())
-    const guest = new XenGuest(this.#program, domid)
+    const guest = this.#free.shift() ?? new XenGuest(this.#program, await newGuest())
     this.#taken.push(guest)
     return guest
   }
@@ -58,8 +57,13 @@ export class XenGuests {
   async reset(): Promise<void> {
     for (const guest of this.#taken.splice(0)) {
       await guest.reset()
-      if (!guest.isDestroyed) this.#free.push(guest.domid)
+      if (!guest.isDestroyed) this.#free.push(guest)
     }
+  }
+
+  async close(): Promise<void> {
+    await this.reset()
+    await Promise.all(this.#free.splice(0).map(guest => guest.close()))
   }
 }
 
@@ -68,14 +72,18 @@ class XenGuest implements RigDomain {
   isDestroyed = false
   readonly #program: string
   #puppets: ChildPuppet[] = []
+  /** Started while others have their turn: it takes half a second. */
+  #spare: Promise<ChildPuppet> | undefined
 
   constructor(program: string, domid: number) {
     this.#program = program
     this.domid = domid
+    this.#prepare()
   }
 
   async puppet(): Promise<Puppet> {
-    const puppet = await startGuestPuppet(this.#program, this.domid)
+    const puppet = await (this.#spare ?? this.#start())
+    this.#spare = undefined
     this.#puppets.push(puppet)
     return puppet
   }
@@ -88,6 +96,21 @@ class XenGuest implements RigDomain {
 
   async reset(): Promise<void> {
     for (const puppet of this.#puppets.splice(0)) await puppet.exit()
+    if (!this.isDestroyed) this.#prepare()
+  }
+
+  async close(): Promise<void> {
+    await this.#spare?.then(puppet => puppet.exit())
+  }
+
+  #prepare(): void {
+    this.#spare ??= this.#start()
+    // Whoever takes it hears of its failure; until then it must not end the run.
+    this.#spare.catch(() => {})
+  }
+
+  #start(): Promise<ChildPuppet> {
+    return startGuestPuppet(this.#program, this.domid)
   }
 }
 

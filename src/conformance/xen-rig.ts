@@ -68,6 +68,7 @@ class XenRig implements Rig {
   readonly capabilities: ReadonlySet<Capability>
   readonly domid: number
   readonly watchdogMs = WATCHDOG_MS
+  readonly isTimeOurs = false
   /** Puppet 0: a call is a system call of this process. */
   readonly #own: LocalPuppet
   readonly #pool = new PuppetPool({ start: () => this.#start() })
@@ -134,6 +135,7 @@ class XenRig implements Rig {
   async close(): Promise<void> {
     await this.#own.reset()
     await this.#pool.close()
+    await this.#guests?.close()
   }
 
   /**

@@ -65,6 +65,7 @@ async function brokenRig(changes: Partial<Rig> = {}): Promise<Rig> {
     capabilities: new Set(),
     domid: 1,
     watchdogMs: 10,
+    isTimeOurs: true,
     puppet: async () => puppet,
     disposable: async () => puppet,
     getLimit: async () => 8,
