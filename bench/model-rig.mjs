@@ -17,9 +17,9 @@ class NumberedPages {
   #next = 0
 
   allocate(count) {
-    const frames = []
-    for (let i = 0; i < count; i++) frames.push(this.#free.pop() ?? this.#next++)
-    return frames
+    const runs = []
+    for (let i = 0; i < count; i++) runs.push({ first: this.#free.pop() ?? this.#next++, count: 1 })
+    return runs
   }
 
   free(frame) {

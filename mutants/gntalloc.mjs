@@ -140,13 +140,13 @@ export const gntalloc = [
     name: 'gntalloc-close-newest-first',
     bug: 'close releases the newest page first',
     file,
-    edits: [['drop([...this.#pages])', 'drop([...this.#pages].reverse())']],
+    edits: [['drop(Uint32Array.from(this.#pages))', 'drop(Uint32Array.from(this.#pages).reverse())']],
   },
   {
     name: 'gntalloc-close-keeps',
     bug: 'close releases nothing',
     file,
-    edits: [['this.domain.grefs.drop([...this.#pages])', '']],
+    edits: [['this.domain.grefs.drop(Uint32Array.from(this.#pages))', '']],
   },
   {
     name: 'grefs-event-before-byte',
@@ -215,7 +215,7 @@ export const gntalloc = [
     name: 'refs-freed-while-mapped',
     bug: 'a ref goes back to the free ones while its page is mapped',
     file: refs,
-    edits: [['if (!grants.end(ref)) {', 'if (!grants.end(ref) && false) {']],
+    edits: [['waiting.push(refs[end] as number)', 'this.put(refs[end] as number)']],
   },
   {
     name: 'refs-deferred-for-ever',

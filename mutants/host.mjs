@@ -16,7 +16,7 @@ export const host = [
     name: 'host-page-not-wiped',
     bug: 'a page that is handed out again still has what was in it',
     file: chunks,
-    edits: [['if (run.first < used || chunk.isShared) wipe(chunk, run.first, run.count)', '']],
+    edits: [['if (first < used || chunk.isShared) wipe(chunk, first, count)', '']],
   },
   {
     name: 'host-byte-in-the-wrong-page',
@@ -174,7 +174,7 @@ export const host = [
     name: 'host-mprotect-shows-lost-pages',
     bug: 'pages that the kernel took away stay visible',
     file: session,
-    edits: [['if (frame === NO_FRAME) at.push(vma.start + i * PAGE_SIZE)', '']],
+    edits: [['if (first === NO_FRAME) at.push(page)', ';']],
     survives:
       'the case that touches such a page (303) needs a puppet that survives SIGBUS, which a host has not; an access to it reads stale bytes instead of zeroes',
   },

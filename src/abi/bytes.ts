@@ -27,35 +27,23 @@ export function writeU32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 3] = value >>> 24
 }
 
-/** From so many words on it is cheaper to have the bytes as words than to take them together. */
+/** From so many words on it is cheaper to look at them as such than to take them together. */
 const WORDS_AT_ONCE_MIN = 32
 
-/** The whole words of bytes that are the caller's alone: many are not copied, but change hands. */
-export function wordsOfOwn(bytes: Uint8Array): Uint32Array {
-  const count = bytes.length >>> 2
-  if (count < WORDS_AT_ONCE_MIN || bytes.byteOffset % 4 !== 0) return readU32s(bytes, 0, count)
-  return new Uint32Array(bytes.buffer, bytes.byteOffset, count)
-}
-
-/** `count` words from `at` on, by copy. */
-export function readU32s(bytes: Uint8Array, at: number, count: number): Uint32Array {
+/** `count` words from `at` on, to be read at once: many that are aligned are no copy. */
+export function wordsIn(bytes: Uint8Array, at: number, count: number): Uint32Array {
+  const isAligned = (bytes.byteOffset + at) % 4 === 0
+  if (count >= WORDS_AT_ONCE_MIN && isAligned && at + 4 * count <= bytes.length)
+    return new Uint32Array(bytes.buffer, bytes.byteOffset + at, count)
   const words = new Uint32Array(count)
-  if (count >= WORDS_AT_ONCE_MIN) {
-    new Uint8Array(words.buffer).set(bytes.subarray(at, at + 4 * count))
-  } else for (let i = 0; i < count; i++) words[i] = readU32(bytes, at + 4 * i)
+  for (let i = 0; i < count; i++) words[i] = readU32(bytes, at + 4 * i)
   return words
 }
 
-/** Words as bytes. */
-export function bytesOfU32s(words: readonly number[]): Uint8Array {
-  const own = new Uint32Array(words.length)
-  for (let i = 0; i < words.length; i++) own[i] = words[i] as number
-  return bytesOfOwn(own)
-}
-
-/** Words that are the caller's alone as bytes: many are not copied, but change hands. */
-export function bytesOfOwn(words: Uint32Array): Uint8Array {
-  if (words.length >= WORDS_AT_ONCE_MIN) return new Uint8Array(words.buffer)
+/** Words as bytes, to be read at once: many are no copy. */
+export function bytesIn(words: Uint32Array): Uint8Array {
+  if (words.length >= WORDS_AT_ONCE_MIN)
+    return new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
   const bytes = new Uint8Array(4 * words.length)
   for (let i = 0; i < words.length; i++) writeU32(bytes, 4 * i, words[i] as number)
   return bytes

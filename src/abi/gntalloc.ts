@@ -1,9 +1,9 @@
 import {
-  bytesOfU32s,
+  bytesIn,
   readU16,
   readU32,
-  readU32s,
   readU64,
+  wordsIn,
   writeU16,
   writeU32,
   writeU64,
@@ -78,15 +78,15 @@ export function decodeAllocGrefReply(
   bytes: Uint8Array,
   count: number,
 ): { index: number; refs: number[] } {
-  const words = readU32s(bytes, ALLOC_GREF_REFS, count)
+  const words = wordsIn(bytes, ALLOC_GREF_REFS, count)
   const refs = new Array<number>(count)
   for (let i = 0; i < count; i++) refs[i] = words[i] as number
   return { index: readU64(bytes, 8), refs }
 }
 
-/** u32 refs, as the driver copies them out behind the fixed part. */
-export function encodeRefs(refs: readonly number[]): Uint8Array {
-  return bytesOfU32s(refs)
+/** u32 refs, as the driver copies them out behind the fixed part; the memory may be theirs. */
+export function encodeRefs(refs: Uint32Array): Uint8Array {
+  return bytesIn(refs)
 }
 
 /**

@@ -1,10 +1,10 @@
 import {
-  bytesOfOwn,
+  bytesIn,
   readU16,
   readU32,
   readU64,
   viewOf,
-  wordsOfOwn,
+  wordsIn,
   writeU16,
   writeU32,
   writeU64,
@@ -76,7 +76,7 @@ export function encodeMapGrantRef(grants: readonly GrantName[]): Uint8Array {
     words[first + 2 * i] = domid
     words[first + 2 * i + 1] = ref
   }
-  return bytesOfOwn(words)
+  return bytesIn(words)
 }
 
 /** `count` alone, from the fixed part. */
@@ -84,9 +84,9 @@ export function decodeMapGrantRefCount(bytes: Uint8Array): number {
   return readU32(bytes, 0)
 }
 
-/** The element array, which becomes one flat run: domid, ref, domid, ref … */
+/** The element array, the caller's alone, as one flat run: domid, ref, domid, ref … */
 export function decodeGrantRefs(bytes: Uint8Array): Uint32Array {
-  return wordsOfOwn(bytes)
+  return wordsIn(bytes, 0, bytes.length >>> 2)
 }
 
 export function writeMapGrantRefIndex(bytes: Uint8Array, index: number): void {

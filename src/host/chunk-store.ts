@@ -1,7 +1,7 @@
 import { errnoName } from '../abi/errno.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import type { ErrorFacts } from '../base/errors.ts'
-import type { Frame, PagePlacement, PageStore } from '../hypervisor/page-store.ts'
+import type { Frame, FrameRun, PagePlacement, PageStore } from '../hypervisor/page-store.ts'
 import {
   F_SEAL_SEAL,
   FALLOC_FL_KEEP_SIZE,
@@ -89,17 +89,19 @@ export class ChunkStore implements PageStore {
     return chunk
   }
 
-  allocate(count: number, placement: PagePlacement): Frame[] | ErrorFacts {
-    const frames = new Array<Frame>(count)
-    for (let done = 0; done < count; ) {
-      const chunk = this.#withRoom(count - done, placement)
+  allocate(count: number, placement: PagePlacement): FrameRun[] | ErrorFacts {
+    const runs: FrameRun[] = []
+    for (let left = count; left > 0; ) {
+      const chunk = this.#withRoom(left, placement)
       if (!('slots' in chunk)) {
-        for (const frame of frames.slice(0, done)) this.free(frame, 1)
+        for (const run of runs) this.free(run.first, run.count)
         return chunk
       }
-      done = this.#take(chunk, frames, done)
+      const run = this.#take(chunk, left)
+      runs.push(run)
+      left -= run.count
     }
-    return frames
+    return runs
   }
 
   free(first: Frame, count: number): void {
@@ -241,24 +243,18 @@ export class ChunkStore implements PageStore {
     if (chunks.length === 0) this.#open.get(placement.process)?.delete(keyOf(placement))
   }
 
-  /** Fills `into` from `at` on with pages of a chunk, as many as it has: where the next goes. */
-  #take(chunk: Chunk, into: Frame[], at: number): number {
+  /** Pages in a row of a chunk with room, up to so many. */
+  #take(chunk: Chunk, max: number): FrameRun {
     if (chunk.isEmpty) {
       const { process } = chunk.placement
       chunk.isEmpty = false
       this.#empty.set(process, (this.#empty.get(process) ?? 1) - 1)
     }
-    let done = at
-    while (done < into.length && !isFull(chunk)) {
-      const used = chunk.slots.highWater
-      const run = chunk.slots.take(into.length - done)
-      if (run.first < used || chunk.isShared) wipe(chunk, run.first, run.count)
-      const first = chunk.first + run.first
-      for (let i = 0; i < run.count; i++) into[done + i] = first + i
-      chunk.used += run.count
-      done += run.count
-    }
-    return done
+    const used = chunk.slots.highWater
+    const { first, count } = chunk.slots.take(max)
+    if (first < used || chunk.isShared) wipe(chunk, first, count)
+    chunk.used += count
+    return { first: chunk.first + first, count }
   }
 
   #create(pages: number, placement: PagePlacement): Chunk | ErrorFacts {

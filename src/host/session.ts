@@ -11,14 +11,13 @@ import {
 } from '../abi/gntdev.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { ProtocolError } from '../base/errors.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
+import { type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import type { Domain } from '../kernel/domain.ts'
 import { GntallocFile } from '../kernel/gntalloc.ts'
 import { GntdevFile } from '../kernel/gntdev.ts'
 import type { GrantCopy } from '../kernel/gntdev-copy.ts'
 import type { Machine } from '../kernel/machine.ts'
 import type { Process } from '../kernel/process.ts'
-import { NO_FRAME } from '../kernel/vma.ts'
 import type { Answer, LongCall } from './answer.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import { withCommand } from './knob.ts'
@@ -47,7 +46,7 @@ export interface SessionContext {
 }
 
 const ACCESS = ['read', 'write', 'readwrite'] as const
-const NO_FRAMES: readonly Frame[] = []
+const NO_FRAMES: readonly FrameRun[] = []
 
 /**
  * One client: a process of a domain. Every call arrives here as numbers and bytes that a hostile
@@ -279,8 +278,10 @@ export class Session {
     const at: number[] = []
     const end = address + length
     for (let vma = this.process.vma(address); vma && vma.start < end; ) {
-      for (const [i, frame] of vma.frames.entries()) {
-        if (frame === NO_FRAME) at.push(vma.start + i * PAGE_SIZE)
+      let page = vma.start
+      for (const { first, count } of vma.frames) {
+        const next = page + count * PAGE_SIZE
+        for (; page < next; page += PAGE_SIZE) if (first === NO_FRAME) at.push(page)
       }
       vma = this.process.vma(vma.end)
     }

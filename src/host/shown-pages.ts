@@ -1,6 +1,6 @@
 import { ERRNO } from '../abi/errno.ts'
 import type { ErrorFacts } from '../base/errors.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
+import { type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import type { Process } from '../kernel/process.ts'
 import { addSeals, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL } from '../native/files.ts'
 import type { Answer } from './answer.ts'
@@ -39,27 +39,28 @@ export class ShownPages {
   }
 
   /**
-   * Writes pages as runs within chunks, the longest that there are. Answers false when a chunk of
-   * them cannot be shown yet.
+   * Writes pages as runs within chunks. Answers false when a chunk of them cannot be shown yet.
    */
-  write(answer: BodyWriter, frames: readonly Frame[]): boolean {
+  write(answer: BodyWriter, frames: readonly FrameRun[]): boolean {
     const at = answer.length
-    const pages = frames.length
     answer.u32(0)
     let runs = 0
-    for (let i = 0; i < pages; runs++) {
-      const first = frames[i] as Frame
-      const chunk = first < 0 ? undefined : this.#chunks.chunkOf(first)
-      if (chunk && !this.#entitle(chunk)) return false
-      const step = chunk ? 1 : 0
-      const max = Math.min(pages - i, chunk ? chunk.first + chunk.pages - first : pages)
-      let count = 1
-      while (count < max && frames[i + count] === first + step * count) count++
-      answer
-        .u32(chunk?.id ?? 0)
-        .u32(chunk ? first - chunk.first : 0)
-        .u32(count)
-      i += count
+    for (const { first, count } of frames) {
+      if (first === NO_FRAME) {
+        answer.u32(0).u32(0).u32(count)
+        runs++
+        continue
+      }
+      for (let frame = first; frame < first + count; runs++) {
+        const chunk = this.#chunks.chunkOf(frame)
+        if (!this.#entitle(chunk)) return false
+        const end = Math.min(first + count, chunk.first + chunk.pages)
+        answer
+          .u32(chunk.id)
+          .u32(frame - chunk.first)
+          .u32(end - frame)
+        frame = end
+      }
     }
     answer.replaceU32(at, runs)
     return true

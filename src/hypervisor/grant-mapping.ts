@@ -46,16 +46,16 @@ export function mapGrant(
  * Why the next one is not, {@link mapGrant} tells.
  */
 export function mapRun(xen: Hypervisor, mapper: XenDomain, run: MapRun): number {
-  const { elements, first, writable, times } = run
+  const { elements, first, writable, times, pages } = run
   const granter = xen.domain(run.domid)
   if (!granter || granter.isDying) return first
   const { grants } = granter
   const pinned = grants.pinRun(run, mapper.domid)
   const end = mapper.maptrack.takeRun(run, pinned)
-  grants.readFrames(run, end)
   for (let page = end; page < pinned; page++) {
     grants.unpin(elements[2 * page + 1] as number, writable, times)
   }
+  pages.fill(NONE, end * (times + 1), pinned * (times + 1))
   return end
 }
 

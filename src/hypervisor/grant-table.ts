@@ -8,7 +8,10 @@ import {
   PIN_LIMIT,
 } from '../abi/grant-table.ts'
 import type { HypervisorLimits } from './limits.ts'
-import type { Frame } from './page-store.ts'
+import type { Frame, FrameRun } from './page-store.ts'
+
+/** References of grants: indexes into the grant table of the domain that grants. */
+export type Refs = Uint32Array
 
 /** Pages `first` up to, and without, `end` of a mapping, all of them granted by one domain. */
 export interface MapRun {
@@ -66,14 +69,18 @@ export class GrantTable {
     return true
   }
 
-  /** The guest's part: each entry lets `domid` use the frame at the same place. */
-  grant(refs: readonly number[], domid: number, frames: readonly Frame[], readonly: boolean): void {
+  /** The guest's part: each entry lets `domid` use the page at the same place of the runs. */
+  grant(refs: Refs, domid: number, frames: readonly FrameRun[], readonly: boolean): void {
     const shared = this.#shared
     const word = GTF_PERMIT_ACCESS | (readonly ? GTF_READONLY : 0) | (domid << 16)
-    for (let i = 0; i < refs.length; i++) {
-      const at = 2 * (refs[i] as number)
-      shared[at] = word
-      shared[at + 1] = frames[i] as Frame
+    let i = 0
+    for (const { first, count } of frames) {
+      const end = Math.min(i + count, refs.length)
+      for (let frame = first; i < end; i++, frame++) {
+        const at = 2 * (refs[i] as number)
+        shared[at] = word
+        shared[at + 1] = frame
+      }
     }
   }
 
@@ -86,6 +93,18 @@ export class GrantTable {
     if ((word & (GTF_READING | GTF_WRITING)) !== 0) return false
     this.#shared[2 * ref] = word & ~0xffff
     return true
+  }
+
+  /** {@link end} of the refs from the one at `from` on, up to the first in use: its place. */
+  endRun(refs: ArrayLike<number>, from: number): number {
+    const shared = this.#shared
+    for (let i = from; i < refs.length; i++) {
+      const at = 2 * (refs[i] as number)
+      const word = shared[at] as number
+      if ((word & (GTF_READING | GTF_WRITING)) !== 0) return i
+      shared[at] = word & ~0xffff
+    }
+    return refs.length
   }
 
   isGranted(ref: number): boolean {
@@ -138,8 +157,11 @@ export class GrantTable {
     this.#shared[2 * ref] = this.#word(ref) | GTF_READING | (writable ? GTF_WRITING : 0)
   }
 
-  /** Pins the pages of a run up to the first that is not admitted: the page after the last. */
-  pinRun({ elements, first, end, writable, times }: MapRun, mapper: number): number {
+  /**
+   * Pins the pages of a run up to the first that is not admitted, and puts the frame of each in its
+   * place: the page after the last.
+   */
+  pinRun({ elements, first, end, writable, times, pages }: MapRun, mapper: number): number {
     const { size } = this
     const shared = this.#shared
     const active = this.#active
@@ -160,6 +182,7 @@ export class GrantTable {
         active[ref] = pinned
       } else if (this.admits(ref, mapper, writable, times)) this.pin(ref, mapper, writable, times)
       else return page
+      pages[page * (times + 1) + times] = shared[2 * ref + 1] as Frame
     }
     return end
   }
@@ -187,15 +210,6 @@ export class GrantTable {
         active[ref] = left
         shared[2 * ref] = (shared[2 * ref] as number) & ~(GTF_READING | GTF_WRITING)
       } else this.unpin(ref, writable, times)
-    }
-  }
-
-  /** Puts the frame of each page of a run behind its handles. */
-  readFrames({ elements, first, times, pages }: MapRun, end: number): void {
-    const shared = this.#shared
-    for (let page = first; page < end; page++) {
-      const ref = elements[2 * page + 1] as number
-      pages[page * (times + 1) + times] = shared[2 * ref + 1] as Frame
     }
   }
 

@@ -1,7 +1,9 @@
 import type { DeviceName } from '../abi/devices.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
+import { FrameRuns } from '../hypervisor/frame-runs.ts'
+import type { Refs } from '../hypervisor/grant-table.ts'
+import { type Frame, type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import type { Domain } from './domain.ts'
-import { NO_FRAME, type PageBacking } from './vma.ts'
+import type { PageBacking } from './vma.ts'
 
 /**
  * One mmap of a gntalloc descriptor: one user of each of its pages, however often it is split or
@@ -14,10 +16,10 @@ export class GntallocMapping implements PageBacking {
   readonly isInherited: boolean
   readonly isEnteredByXen = false
   readonly #domain: Domain
-  readonly #refs: readonly number[]
+  readonly #refs: Refs
   #pieces = 1
 
-  constructor(domain: Domain, refs: readonly number[]) {
+  constructor(domain: Domain, refs: Refs) {
     this.#domain = domain
     this.isInherited = domain.profile.inheritsMappings
     this.#refs = refs
@@ -29,8 +31,10 @@ export class GntallocMapping implements PageBacking {
     return ref === undefined ? NO_FRAME : this.#domain.xen.grants.frame(ref)
   }
 
-  frames(first: number, count: number): Frame[] {
-    return Array.from({ length: count }, (_, i) => this.frame(first + i))
+  frames(first: number, count: number): FrameRun[] {
+    const runs = new FrameRuns()
+    for (let page = first; page < first + count; page++) runs.add(this.frame(page))
+    return runs.all
   }
 
   isForeign(): boolean {

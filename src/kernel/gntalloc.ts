@@ -3,7 +3,9 @@ import { ERRNO } from '../abi/errno.ts'
 import * as abi from '../abi/gntalloc.ts'
 import { ENTRIES_PER_FRAME } from '../abi/grant-table.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
+import { framesOf } from '../hypervisor/frame-runs.ts'
+import type { Refs } from '../hypervisor/grant-table.ts'
+import type { FrameRun } from '../hypervisor/page-store.ts'
 import type { Address, Result } from '../platform.ts'
 import { GntallocMapping } from './gntalloc-mapping.ts'
 import { limitFacts } from './limits.ts'
@@ -19,11 +21,11 @@ const REFS_AT_ONCE_MAX = 2 ** 20
 
 /** Pages, and the ref of each. */
 interface GrantedPages {
-  readonly refs: readonly number[]
-  readonly frames: readonly Frame[]
+  readonly refs: Refs
+  readonly frames: readonly FrameRun[]
 }
 
-const NO_PAGES: GrantedPages = { refs: [], frames: [] }
+const NO_PAGES: GrantedPages = { refs: new Uint32Array(0), frames: [] }
 
 /**
  * An open /dev/xen/gntalloc. Source: drivers/xen/gntalloc.c; section 2.2. Two defects of the driver
@@ -35,7 +37,7 @@ export class GntallocFile extends OpenFile {
   readonly #pages = new PageRefs()
   /** The page index that the next ALLOC answers; never goes back (case 16). */
   #counter = 0
-  #latest: { index: number; frames: readonly Frame[] } = { index: 0, frames: [] }
+  #latest: { index: number; frames: readonly FrameRun[] } = { index: 0, frames: [] }
 
   override ioctl(number: number, argument: Address, memory: UserMemory, caller: Process): Result {
     switch (number) {
@@ -55,16 +57,16 @@ export class GntallocFile extends OpenFile {
     const { firstPage, count } = request
     const refs = this.#pages.run(firstPage, count)
     if (!refs) return this.refuse(ERRNO.ENOENT, { index: firstPage * PAGE_SIZE, count })
-    return new GntallocMapping(this.domain, refs)
+    return new GntallocMapping(this.domain, refs.slice())
   }
 
   /** What the last successful ALLOC made: its index in bytes, and its pages. */
-  get latest(): { readonly index: number; readonly frames: readonly Frame[] } {
+  get latest(): { readonly index: number; readonly frames: readonly FrameRun[] } {
     return this.#latest
   }
 
   override release(): void {
-    this.domain.grefs.drop([...this.#pages])
+    this.domain.grefs.drop(Uint32Array.from(this.#pages))
   }
 
   #alloc(argument: Address, memory: UserMemory, caller: Process): Result {
@@ -115,7 +117,7 @@ export class GntallocFile extends OpenFile {
     grefs.add(refs, caller.pid)
     if (refs.length === wanted.count) return { refs, frames }
     grefs.drop(refs)
-    for (const frame of frames.slice(refs.length)) domain.hypervisor.pages.free(frame, 1)
+    for (const frame of framesOf(frames).slice(refs.length)) domain.hypervisor.pages.free(frame, 1)
     return this.#refuseTable(wanted.count)
   }
 
@@ -137,9 +139,9 @@ export class GntallocFile extends OpenFile {
       grefs.cleanUp()
       return this.refuse(ERRNO.EINVAL, { index, count })
     }
-    this.#pages.remove(first, count)
     grefs.drop(refs)
     grefs.cleanUp()
+    this.#pages.remove(first, count)
     return 0
   }
 

@@ -8,16 +8,19 @@ import {
   GNTST,
 } from '../abi/grant-table.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
+import { FrameRuns } from '../hypervisor/frame-runs.ts'
 import { mapGrant, mapRun, unmapGrant, unmapRun } from '../hypervisor/grant-mapping.ts'
 import type { MapRun } from '../hypervisor/grant-table.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
+import { type Frame, type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import type { Domain } from './domain.ts'
+import { SpareWords } from './spare-words.ts'
 import { clearsByte, fireEvent, releasePort } from './unmap-notify.ts'
-import { NO_FRAME, type PageBacking } from './vma.ts'
+import type { PageBacking } from './vma.ts'
 
 const DOMID_MASK = 0xffff
 const NO_HANDLE = -1
 const NO_PAGES = new Int32Array(0)
+const spare = new SpareWords()
 /** The page table entry of the user, which only PV maps by itself. */
 const USER_PTE = GNTMAP_HOST_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE
 
@@ -111,12 +114,15 @@ export class GrantMap implements PageBacking {
     return this.#pages[(this.#times + 1) * (page + 1) - 1] ?? NO_FRAME
   }
 
-  frames(first: number, count: number): Frame[] {
+  frames(first: number, count: number): FrameRun[] {
     const pages = this.#pages
     const step = this.#times + 1
-    const frames = new Array<Frame>(count)
-    for (let i = 0; i < count; i++) frames[i] = pages[step * (first + i + 1) - 1] ?? NO_FRAME
-    return frames
+    // Before the first mmap there are no pages.
+    if (pages.length === 0) return [{ first: NO_FRAME, count }]
+    const runs = new FrameRuns()
+    for (let at = step * (first + 1) - 1, i = 0; i < count; at += step, i++)
+      runs.add(pages[at] as Frame)
+    return runs.all
   }
 
   isForeign(page: number): boolean {
@@ -146,7 +152,7 @@ export class GrantMap implements PageBacking {
     // Only HVM can come here again with its pages mapped: the new mapping shows the same.
     if (this.isMapped) return undefined
     let refusal: MapRefusal | undefined
-    this.#pages = new Int32Array((this.#times + 1) * this.count).fill(NO_HANDLE)
+    this.#pages = spare.take((this.#times + 1) * this.count).fill(NO_HANDLE)
     for (let page = 0; page < this.count; ) {
       const mapped = this.#mapRun(page)
       this.#liveGrants += mapped
@@ -188,6 +194,8 @@ export class GrantMap implements PageBacking {
     if (!domain.profile.clearsByteFirst) this.#fireEvent()
     if (!this.#isPv) this.#unmapRange(0, this.count)
     this.#fireEvent()
+    spare.put(this.#pages)
+    this.#pages = NO_PAGES
   }
 
   /** Arms or disarms; the reference to the new port is already taken, the old one goes here. */

@@ -1,14 +1,16 @@
 import { RESERVED_REFS } from '../abi/grant-table.ts'
 import type { Clock } from '../base/clock.ts'
-import { widened } from '../hypervisor/grant-table.ts'
+import { FrameRuns } from '../hypervisor/frame-runs.ts'
+import { type Refs, widened } from '../hypervisor/grant-table.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { XenDomain } from '../hypervisor/xen-domain.ts'
 import type { KernelRules } from './profiles.ts'
-import { NO_FRAME } from './vma.ts'
 
 /** How often the kernel looks after grants that are still mapped, and how many it looks at. */
 export const DEFERRED_INTERVAL_MS = 1000
 export const DEFERRED_PER_TICK = 10
+
+const TAKEN_MIN = 64
 
 /**
  * The refs of one kernel: the free ones as a list threaded through an array, last in first out
@@ -23,6 +25,7 @@ export class GrantRefs {
   /** The next free ref behind a free one; 0 ends the list. */
   #next: Uint32Array
   #firstFree = 0
+  #taken = new Uint32Array(TAKEN_MIN)
   #deferred: number[] = []
   #isTimerSet = false
 
@@ -35,11 +38,15 @@ export class GrantRefs {
     this.#thread(RESERVED_REFS, domain.grants.size)
   }
 
-  /** So many free refs, or as many as there are and the table can grow by. */
-  take(count: number): number[] {
-    const refs = new Array<number>(count)
+  /**
+   * So many free refs, or as many as there are and the table can grow by. They are good until the
+   * next call: to make an array of them each time costs as much as the rest of this.
+   */
+  take(count: number): Refs {
+    if (count > this.#taken.length) this.#taken = new Uint32Array(count)
+    const refs = this.#taken.subarray(0, count)
     for (let i = 0; i < count; ) {
-      if (this.#firstFree === 0 && !this.#grow()) return refs.slice(0, i)
+      if (this.#firstFree === 0 && !this.#grow()) return refs.subarray(0, i)
       const next = this.#next
       let free = this.#firstFree
       for (; i < count && free !== 0; i++) {
@@ -57,7 +64,7 @@ export class GrantRefs {
   }
 
   /** Ends grants: for how many page and ref come back now, else once the peer has unmapped it. */
-  end(refs: readonly number[]): number {
+  end(refs: Refs): number {
     const before = this.#deferred.length
     this.#tryEnd(refs, this.#deferred)
     const waiting = this.#deferred.length - before
@@ -80,29 +87,21 @@ export class GrantRefs {
   }
 
   /** Ends grants, and adds those to `waiting` that are in use. */
-  #tryEnd(refs: readonly number[], waiting: number[]): void {
+  #tryEnd(refs: ArrayLike<number>, waiting: number[]): void {
     const { grants } = this.#domain
-    const { pages } = this.#xen
     const { returnsRefs } = this.#rules
-    // Pages that lie in a row go back as one.
-    let first = NO_FRAME
-    let count = 0
-    for (let i = 0; i < refs.length; i++) {
-      const ref = refs[i] as number
-      const frame = grants.frame(ref)
-      if (!grants.end(ref)) {
-        waiting.push(ref)
-        continue
+    for (let from = 0; from < refs.length; ) {
+      const end = grants.endRun(refs, from)
+      const runs = new FrameRuns()
+      for (let i = from; i < end; i++) {
+        const ref = refs[i] as number
+        runs.add(grants.frame(ref))
+        if (returnsRefs) this.put(ref)
       }
-      if (returnsRefs) this.put(ref)
-      if (frame !== first + count) {
-        if (count > 0) pages.free(first, count)
-        first = frame
-        count = 0
-      }
-      count++
+      for (const { first, count } of runs.all) this.#xen.pages.free(first, count)
+      if (end < refs.length) waiting.push(refs[end] as number)
+      from = end + 1
     }
-    if (count > 0) pages.free(first, count)
   }
 
   #setTimer(): void {

@@ -1,4 +1,4 @@
-import { widened } from '../hypervisor/grant-table.ts'
+import { type Refs, widened } from '../hypervisor/grant-table.ts'
 import type { Domain } from './domain.ts'
 import { clearsByte, fireEvent, releasePort } from './unmap-notify.ts'
 
@@ -26,7 +26,7 @@ export class Grefs {
   }
 
   /** Pages in a descriptor's list: one user each. */
-  add(refs: readonly number[], pid: number): void {
+  add(refs: Refs, pid: number): void {
     const size = this.#domain.xen.grants.size
     if (size > this.#users.length) this.#reserve(size)
     const [users, pids, actions] = [this.#users, this.#pids, this.#actions]
@@ -40,7 +40,7 @@ export class Grefs {
   }
 
   /** One user more of each page. */
-  hold(refs: readonly number[]): void {
+  hold(refs: Refs): void {
     const users = this.#users
     for (let i = 0; i < refs.length; i++) {
       const ref = refs[i] as number
@@ -49,7 +49,7 @@ export class Grefs {
   }
 
   /** One user less; a page without any is deleted: byte, then event, then the grant ends. */
-  drop(refs: readonly number[]): void {
+  drop(refs: Refs): void {
     const users = this.#users
     const actions = this.#actions
     let used = 0

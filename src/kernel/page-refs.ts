@@ -1,7 +1,11 @@
+import type { Refs } from '../hypervisor/grant-table.ts'
+
 const CHUNK = 512
+/** Up to so many words a loop is faster than a call of the engine. */
+const LOOP_MAX = 32
 
 interface Chunk {
-  readonly refs: Uint32Array
+  readonly refs: Refs
   live: number
 }
 
@@ -22,26 +26,33 @@ export class PageRefs {
   }
 
   /** Puts refs at the pages from `first` on, which have none. */
-  set(first: number, refs: readonly number[]): void {
+  set(first: number, refs: Refs): void {
     for (let done = 0; done < refs.length; ) {
       const chunk = this.#open(Math.floor((first + done) / CHUNK))
       const at = (first + done) % CHUNK
       const count = Math.min(refs.length - done, CHUNK - at)
-      for (let i = 0; i < count; i++) chunk.refs[at + i] = refs[done + i] as number
+      copy(refs, done, count, chunk.refs, at)
       chunk.live += count
       done += count
     }
   }
 
-  /** The refs of `count` pages from `first` on, or undefined unless each of them has one. */
-  run(first: number, count: number): number[] | undefined {
+  /**
+   * The refs of `count` pages from `first` on, or undefined unless each of them has one. They are
+   * good until the next change.
+   */
+  run(first: number, count: number): Refs | undefined {
     if (!this.#hasRun(first, count)) return undefined
-    const refs = new Array<number>(count)
+    const start = first % CHUNK
+    const only = start + count <= CHUNK && this.#chunks.get(Math.floor(first / CHUNK))
+    if (only) return only.refs.subarray(start, start + count)
+    const refs = new Uint32Array(count)
     for (let done = 0; done < count; ) {
       const from = (this.#chunks.get(Math.floor((first + done) / CHUNK)) as Chunk).refs
       const at = (first + done) % CHUNK
-      const end = Math.min(at + count - done, CHUNK)
-      for (let i = at; i < end; i++) refs[done++] = from[i] as number
+      const here = Math.min(count - done, CHUNK - at)
+      copy(from, at, here, refs, done)
+      done += here
     }
     return refs
   }
@@ -73,7 +84,7 @@ export class PageRefs {
       const { refs } = chunk
       const at = page % CHUNK
       const end = Math.min(at + first + count - page, CHUNK)
-      for (let i = at; i < end; i++) if (refs[i] === 0) return false
+      if (chunk.live < CHUNK && hasNone(refs, at, end)) return false
       page += end - at
     }
     return true
@@ -94,4 +105,16 @@ export class PageRefs {
     this.#spare = this.#chunks.get(number)
     this.#chunks.delete(number)
   }
+}
+
+function copy(from: Refs, at: number, count: number, to: Refs, start: number): void {
+  if (count > LOOP_MAX) to.set(from.subarray(at, at + count), start)
+  else for (let i = 0; i < count; i++) to[start + i] = from[at + i] as number
+}
+
+/** Whether a page in the range has no ref. */
+function hasNone(refs: Refs, at: number, end: number): boolean {
+  if (end - at > LOOP_MAX) return refs.subarray(at, end).includes(0)
+  for (let i = at; i < end; i++) if (refs[i] === 0) return true
+  return false
 }

@@ -1,11 +1,8 @@
 import type { DeviceName } from '../abi/devices.ts'
 import { isReadable, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
+import { type Frame, type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import type { OpenFile } from './open-file.ts'
-
-/** A page that the kernel has taken out of a mapping: an access to it is SIGBUS. */
-export const NO_FRAME: Frame = -1
 
 /** The signals that an access to memory can end in. */
 export type Fault = 'SIGSEGV' | 'SIGBUS'
@@ -25,10 +22,10 @@ export interface PageBacking {
    * that PROT_NONE can be read (case 330), and a copy of them hangs the kernel (case 306).
    */
   readonly isEnteredByXen: boolean
-  /** The frame of a page of the mapping, or {@link NO_FRAME}. */
+  /** The frame of a page of the mapping, or {@link NO_FRAME}, where an access is SIGBUS. */
   frame(page: number): Frame
-  /** The same for several in a row. */
-  frames(first: number, count: number): Frame[]
+  /** The same for several in a row, as runs. */
+  frames(first: number, count: number): FrameRun[]
   /** Whether the page belongs to another domain. */
   isForeign(page: number): boolean
   /** There is one more piece of it, after a split or a fork. */
@@ -88,12 +85,17 @@ export class Vma {
     return (this.prot & PROT_WRITE) !== 0 && this.backing?.isWritable === false
   }
 
-  /** Per page its frame, or {@link NO_FRAME}; empty for anonymous memory. */
-  get frames(): Frame[] {
+  /** The frames of all pages; none for anonymous memory. */
+  get frames(): FrameRun[] {
+    return this.framesIn(this.start, this.end)
+  }
+
+  /** The frames of a part of its pages. */
+  framesIn(start: number, end: number): FrameRun[] {
     if (!this.backing) return []
-    const count = this.length / PAGE_SIZE
-    if (this.isEmptied) return new Array<Frame>(count).fill(NO_FRAME)
-    return this.backing.frames(this.firstPage, count)
+    const count = (end - start) / PAGE_SIZE
+    if (this.isEmptied) return [{ first: NO_FRAME, count }]
+    return this.backing.frames(this.pageAt(start), count)
   }
 
   /** The frame of a page of the mapping, or {@link NO_FRAME}. */

@@ -1,10 +1,9 @@
 import { isReadable, MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
-import { PAGE_SIZE } from '../abi/page.ts'
 import { XenError } from '../base/errors.ts'
-import type { Frame } from '../hypervisor/page-store.ts'
+import { type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import { OrderedSpans } from '../kernel/ordered-spans.ts'
 import type { Process } from '../kernel/process.ts'
-import { NO_FRAME, type Vma } from '../kernel/vma.ts'
+import type { Vma } from '../kernel/vma.ts'
 import { Ranges } from '../memory/ranges.ts'
 import type { Address } from '../platform.ts'
 import type { WorldPages } from './world-pages.ts'
@@ -210,14 +209,12 @@ export class Regions {
   /** Anonymous memory, or the frames of all pages side by side. */
   #mapWhole(region: Region): Address {
     const length = region.end - region.start
-    const frames: Frame[] = []
+    const runs: FrameRun[] = []
     this.#eachVma(region.start, region.end, (vma, from, to) => {
-      const first = (from - vma.start) / PAGE_SIZE
-      frames.push(...vma.frames.slice(first, first + (to - from) / PAGE_SIZE))
+      runs.push(...vma.framesIn(from, to))
     })
-    if (frames.length === 0) return this.#ranges.alloc(length)
-    const parts = this.#pages.parts(frames.map(frame => (frame === NO_FRAME ? this.#lost : frame)))
-    return this.#ranges.mapAll(parts, { prot: READ_WRITE, flags: MAP_SHARED })
+    if (runs.length === 0) return this.#ranges.alloc(length)
+    return this.#ranges.mapAll(this.#pages.parts(runs), { prot: READ_WRITE, flags: MAP_SHARED })
   }
 
   #protect(region: Region, vma: Vma, from: Address, to: Address): void {
@@ -234,9 +231,6 @@ export class Regions {
   }
 
   /** Stands for the pages that the kernel took away: in C an access to them would be SIGBUS. */
-  get #lost(): Frame {
-    return this.#pages.lostFrame
-  }
 
   #eachVma(
     start: Address,

@@ -2,7 +2,8 @@ import { closeSync } from 'node:fs'
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { type ErrorFacts, XenError } from '../base/errors.ts'
-import type { Frame, PageStore } from '../hypervisor/page-store.ts'
+import { FrameRuns } from '../hypervisor/frame-runs.ts'
+import { type Frame, type FrameRun, NO_FRAME, type PageStore } from '../hypervisor/page-store.ts'
 import { createMemfd } from '../memory/memfd.ts'
 import { type FilePart, Ranges } from '../memory/ranges.ts'
 
@@ -44,13 +45,7 @@ export class WorldPages implements PageStore {
   #arena: Arena | undefined
   #lost: Frame | undefined
 
-  /** A page that belongs to nobody, for views of pages that a kernel has taken away. */
-  get lostFrame(): Frame {
-    this.#lost ??= this.#next++
-    return this.#lost
-  }
-
-  allocate(count: number): Frame[] | ErrorFacts {
+  allocate(count: number): FrameRun[] | ErrorFacts {
     const fresh = Math.max(0, count - this.#free.length)
     if (this.#next + fresh > FRAMES_MAX) {
       const used = this.#next - this.#free.length
@@ -62,16 +57,13 @@ export class WorldPages implements PageStore {
         wanted: count,
       }
     }
-    const frames: Frame[] = []
+    const runs = new FrameRuns()
     for (let i = 0; i < count; i++) {
       const used = this.#free.pop()
-      if (used === undefined) frames.push(this.#next++)
-      else {
-        this.#page(used).fill(0)
-        frames.push(used)
-      }
+      if (used !== undefined) this.#page(used).fill(0)
+      runs.add(used ?? this.#next++)
     }
-    return frames
+    return runs.all
   }
 
   free(first: Frame, count: number): void {
@@ -90,23 +82,29 @@ export class WorldPages implements PageStore {
     this.#page(frame).set(bytes, offset)
   }
 
-  /** The frames as parts of a file, side by side ones as one. */
-  parts(frames: readonly Frame[]): FilePart[] {
+  /** The pages as parts of a file; those that a kernel has taken away are all the same one. */
+  parts(runs: readonly FrameRun[]): FilePart[] {
     const { fd } = this.#open()
-    const parts: FilePart[] = []
-    for (let first = 0; first < frames.length; ) {
-      const start = frames[first] ?? 0
-      let count = 1
-      while (frames[first + count] === start + count) count++
-      parts.push({ fd, offset: start * PAGE_SIZE, length: count * PAGE_SIZE })
-      first += count
-    }
-    return parts
+    return runs.flatMap(({ first, count }) => {
+      const isLost = first === NO_FRAME
+      const part = {
+        fd,
+        offset: (isLost ? this.#lostFrame : first) * PAGE_SIZE,
+        length: (isLost ? 1 : count) * PAGE_SIZE,
+      }
+      return new Array<FilePart>(isLost ? count : 1).fill(part)
+    })
   }
 
   close(): void {
     this.#windows.clear()
     this.#arena?.close()
+  }
+
+  /** A page that belongs to nobody. */
+  get #lostFrame(): Frame {
+    this.#lost ??= this.#next++
+    return this.#lost
   }
 
   #open(): Arena {

@@ -25,7 +25,9 @@ describe('gntalloc', () => {
 
   test('ALLOC_GREF of three pages has its refs behind the index', () => {
     expect(gntalloc.encodeAllocGref({ domid: 2, flags: 0, count: 3 })).toHaveLength(28)
-    expect(hex(gntalloc.encodeRefs([8, 520, 0xfffffff0]))).toBe('08000000 08020000 f0ffffff')
+    expect(hex(gntalloc.encodeRefs(Uint32Array.of(8, 520, 0xfffffff0)))).toBe(
+      '08000000 08020000 f0ffffff',
+    )
   })
 
   test('DEALLOC_GREF and UNMAP_GRANT_REF have one layout', () => {

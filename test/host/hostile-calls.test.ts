@@ -11,6 +11,7 @@ import { mapFile } from '../../src/host/memfd.ts'
 import { giveOrder } from '../../src/host/orders.ts'
 import { encodeRanges } from '../../src/host/snapshot.ts'
 import { BodyWriter, NOWHERE, OP } from '../../src/host/wire.ts'
+import { framesOf } from '../../src/hypervisor/frame-runs.ts'
 import { PORT_MASKED } from '../../src/kernel/event-ring.ts'
 import { addSeals, close, F_SEAL_FUTURE_WRITE, write } from '../../src/native/files.ts'
 import type { HostMachine } from '../../src/start-host.ts'
@@ -127,10 +128,10 @@ describe('calls that are well formed and meant badly', () => {
     let highest = 0
     for (let i = 0; i < 100; i++) {
       store.allocate(1, { ...placement, grantee: i, process: {} })
-      const frames = store.allocate(1024, placement)
-      if (!Array.isArray(frames)) throw new Error('no memory')
-      for (const frame of frames) store.free(frame, 1)
-      highest = Math.max(highest, ...frames)
+      const runs = store.allocate(1024, placement)
+      if (!Array.isArray(runs)) throw new Error('no memory')
+      for (const { first, count } of runs) store.free(first, count)
+      highest = Math.max(highest, ...framesOf(runs))
     }
     expect(highest).toBeLessThan(104 * CHUNK_PAGES)
   })
@@ -140,9 +141,9 @@ describe('calls that are well formed and meant badly', () => {
     onTestFinished(() => store.close())
     const process = {}
     const take = (grantee: number, count: number): number[] => {
-      const frames = store.allocate(count, { granter: 1, grantee, writable: true, process })
-      if (!Array.isArray(frames)) throw new Error('no memory')
-      return frames
+      const runs = store.allocate(count, { granter: 1, grantee, writable: true, process })
+      if (!Array.isArray(runs)) throw new Error('no memory')
+      return framesOf(runs)
     }
     const peers = Array.from({ length: 20 }, (_, i) => i)
     for (const peer of peers) for (const frame of take(peer, CHUNK_PAGES)) store.free(frame, 1)

@@ -89,7 +89,7 @@ function compare(steps: Step[]): void {
     if (kind === 'grant') {
       if (plain.entries.has(ref)) continue
       plain.grant(ref, domid, flag)
-      grants.grant([ref], domid, [ref + 1000], flag)
+      grants.grant(Uint32Array.of(ref), domid, [{ first: ref + 1000, count: 1 }], flag)
     } else if (kind === 'end') {
       expect(grants.end(ref)).toBe(plain.end(ref))
     } else if (kind === 'map') {
@@ -140,7 +140,7 @@ test('mapping needs a host or device flag, a real domain, and PV for more', () =
   const xen = new Hypervisor(noPages)
   const pv = xen.createDomain(1, 'pv', LIMITS, noPorts)
   const hvm = xen.createDomain(2, 'hvm', LIMITS, noPorts)
-  pv.grants.grant([8], 2, [5], false)
+  pv.grants.grant(Uint32Array.of(8), 2, [{ first: 5, count: 1 }], false)
   expect(mapGrant(xen, hvm, 1, 8, 0)).toBe(GNTST.bad_gntref)
   expect(mapGrant(xen, hvm, 1, 8, GNTMAP_HOST_MAP | 16)).toBe(GNTST.general_error)
   expect(mapGrant(xen, hvm, 0x7ff0, 8, GNTMAP_HOST_MAP)).toBe(GNTST.bad_domain)
@@ -150,7 +150,7 @@ test('mapping needs a host or device flag, a real domain, and PV for more', () =
 test('a table grows to its limit and keeps what is in it', () => {
   const xen = new Hypervisor(noPages)
   const { grants } = xen.createDomain(1, 'pv', LIMITS, noPorts)
-  grants.grant([8], 2, [77], true)
+  grants.grant(Uint32Array.of(8), 2, [{ first: 77, count: 1 }], true)
   expect([grants.grow(), grants.grow(), grants.size]).toEqual([true, false, 1024])
   expect([grants.grantee(8), grants.frame(8), grants.isGranted(8)]).toEqual([2, 77, true])
 })

@@ -1,5 +1,6 @@
 import type { ErrorFacts } from '../../src/base/errors.ts'
-import type { Frame, PagePlacement, PageStore } from '../../src/hypervisor/page-store.ts'
+import { framesOf } from '../../src/hypervisor/frame-runs.ts'
+import type { Frame, FrameRun, PagePlacement, PageStore } from '../../src/hypervisor/page-store.ts'
 import type { PortPeer } from '../../src/kernel/event-queue.ts'
 import type { EvtchnFile } from '../../src/kernel/evtchn.ts'
 import { LocalEventQueue } from '../../src/kernel/local-event-queue.ts'
@@ -30,10 +31,10 @@ export class RecordingPages implements PageStore {
     this.#recorder = recorder
   }
 
-  allocate(count: number, placement: PagePlacement): Frame[] | ErrorFacts {
-    const frames = this.#pages.allocate(count, placement)
-    if (Array.isArray(frames)) for (const frame of frames) this.used.add(frame)
-    return frames
+  allocate(count: number, placement: PagePlacement): FrameRun[] | ErrorFacts {
+    const runs = this.#pages.allocate(count, placement)
+    if (Array.isArray(runs)) for (const frame of framesOf(runs)) this.used.add(frame)
+    return runs
   }
 
   free(first: Frame, count: number): void {

@@ -1,6 +1,7 @@
 import { Budget } from '../../src/host/budget.ts'
 import { ChunkStore } from '../../src/host/chunk-store.ts'
 import { DESCRIPTORS_MAX } from '../../src/host/limits.ts'
+import { framesOf } from '../../src/hypervisor/frame-runs.ts'
 import type { PageStore } from '../../src/hypervisor/page-store.ts'
 import type { Domain } from '../../src/kernel/domain.ts'
 import { Actor, ArenaMemory, PlainPages, Rig } from '../kernel/machine-rig.ts'
@@ -205,7 +206,7 @@ export class Stage {
     for (const player of this.#players.values()) {
       if (player.isDead) continue
       for (const vma of player.actor.process.addressSpace) {
-        for (const frame of vma.frames) {
+        for (const frame of framesOf(vma.frames)) {
           const page = ledger.pages.find(one => one.frame === frame && one.state !== 'free')
           const isOwn = vma.device === 'gntalloc' && page?.state === 'living'
           const mayRead = isOwn

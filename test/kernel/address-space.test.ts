@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
+import type { FrameRun } from '../../src/hypervisor/page-store.ts'
 import { AddressSpace } from '../../src/kernel/address-space.ts'
 import { type PageBacking, Vma } from '../../src/kernel/vma.ts'
 
@@ -20,8 +21,8 @@ class Counted implements PageBacking {
     return page
   }
 
-  frames(first: number, count: number): number[] {
-    return Array.from({ length: count }, (_, i) => first + i)
+  frames(first: number, count: number): FrameRun[] {
+    return [{ first, count }]
   }
 
   isForeign(): boolean {

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
 import { MADV_DOFORK, MADV_DONTFORK, MADV_DONTNEED } from '../../src/abi/mman.ts'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
+import { framesOf } from '../../src/hypervisor/frame-runs.ts'
 import type { Process } from '../../src/kernel/process.ts'
 import { type Actor, Rig } from './machine-rig.ts'
 
@@ -93,15 +94,15 @@ describe('mremap', () => {
   test('moves, shrinks and never lengthens the pages of a driver', () => {
     const { process } = parent
     const { address } = share(3)
-    const frames = process.vma(address)?.frames ?? []
+    const frames = framesOf(process.vma(address)?.frames ?? [])
     expect(process.mremap(address, 3 * PAGE_SIZE, 4 * PAGE_SIZE)).toBe(-EFAULT)
     expect(process.mremap(address, 3 * PAGE_SIZE, 4 * PAGE_SIZE, FREE)).toBe(-EFAULT)
     expect(process.mremap(address + PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, FREE)).toBe(FREE)
-    expect(process.vma(FREE)?.frames).toEqual([frames[1]])
+    expect(framesOf(process.vma(FREE)?.frames ?? [])).toEqual([frames[1]])
     expect(process.vma(address + PAGE_SIZE)).toBeUndefined()
     expect(process.mremap(address, 3 * PAGE_SIZE, 3 * PAGE_SIZE)).toBe(-EFAULT)
     expect(process.mremap(address, PAGE_SIZE, PAGE_SIZE, FREE)).toBe(FREE)
-    expect(process.vma(FREE)?.frames).toEqual([frames[0]])
+    expect(framesOf(process.vma(FREE)?.frames ?? [])).toEqual([frames[0]])
   })
 
   test('refuses what is not aligned, overlaps, is nothing, or is not there', () => {

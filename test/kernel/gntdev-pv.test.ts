@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
-import { NO_FRAME } from '../../src/kernel/vma.ts'
+import { NO_FRAME } from '../../src/hypervisor/page-store.ts'
 import { type Actor, PROT_READ, Rig, RW } from './machine-rig.ts'
 
 const BYTE = 1
@@ -108,9 +108,9 @@ test('a change of the protection takes the page away, for good (300, 302, 303)',
   expect(granter.page(near)[5]).toBe(7)
   expect(mapper.process.protect(address, PAGE_SIZE, PROT_READ)).toBe(0)
   expect(granter.page(near)[5]).toBe(0)
-  expect(mapper.process.vma(address)?.frames).toEqual([NO_FRAME])
+  expect(mapper.process.vma(address)?.frames).toEqual([{ first: NO_FRAME, count: 1 }])
   expect(mapper.process.protect(address, PAGE_SIZE, RW)).toBe(0)
-  expect(mapper.process.vma(address)?.frames).toEqual([NO_FRAME])
+  expect(mapper.process.vma(address)?.frames).toEqual([{ first: NO_FRAME, count: 1 }])
   mapper.munmap(address)
   expect(mapper.events(bell)).toEqual([])
   mapper.unmap(dev, index)

@@ -7,7 +7,12 @@ import * as gntdev from '../../src/abi/gntdev.ts'
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../../src/abi/mman.ts'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
 import { ManualClock } from '../../src/base/clock.ts'
-import type { Frame, PageStore } from '../../src/hypervisor/page-store.ts'
+import {
+  type Frame,
+  type FrameRun,
+  NO_FRAME,
+  type PageStore,
+} from '../../src/hypervisor/page-store.ts'
 import { type DomainOptions, Machine, type MachineOptions } from '../../src/kernel/machine.ts'
 import type { Process } from '../../src/kernel/process.ts'
 import type { UserMemory } from '../../src/kernel/user-memory.ts'
@@ -25,11 +30,11 @@ export class PlainPages implements PageStore {
     return this.#pages.size
   }
 
-  allocate(count: number): Frame[] {
-    return Array.from({ length: count }, () => {
-      this.#pages.set(this.#next, new Uint8Array(PAGE_SIZE))
-      return this.#next++
-    })
+  allocate(count: number): FrameRun[] {
+    const first = this.#next
+    this.#next += count
+    for (let i = 0; i < count; i++) this.#pages.set(first + i, new Uint8Array(PAGE_SIZE))
+    return [{ first, count }]
   }
 
   free(first: Frame, count: number): void {
@@ -207,8 +212,7 @@ export class Actor {
   /** The page at an address of this process. */
   page(address: number): Uint8Array {
     const vma = this.process.vma(address)
-    const frame = vma?.frames[vma.pageAt(address) - vma.firstPage] ?? -1
-    return this.rig.pages.page(frame)
+    return this.rig.pages.page(vma?.frameAt(address) ?? NO_FRAME)
   }
 
   bindUnbound(fd: number, domid: number = this.domid): number {
