@@ -140,7 +140,9 @@ export const gntalloc = [
     name: 'gntalloc-close-newest-first',
     bug: 'close releases the newest page first',
     file,
-    edits: [['drop(Uint32Array.from(this.#pages))', 'drop(Uint32Array.from(this.#pages).reverse())']],
+    edits: [
+      ['drop(Uint32Array.from(this.#pages))', 'drop(Uint32Array.from(this.#pages).reverse())'],
+    ],
   },
   {
     name: 'gntalloc-close-keeps',
