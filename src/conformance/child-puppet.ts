@@ -12,8 +12,6 @@ export interface ChildPuppetOptions {
   /** The program and its arguments. */
   readonly command: readonly [string, ...string[]]
   readonly env?: NodeJS.ProcessEnv
-  /** Sends SIGKILL to the puppet, where it is not our child itself but speaks through it. */
-  readonly kill?: (pid: number) => Promise<void>
   /** Resolves once the kernel has released all that the dead process held. */
   readonly released?: (pid: number) => Promise<void>
   /** How often it can be asked to fork: each child needs a line that is there from the start. */
@@ -75,8 +73,7 @@ export class ChildPuppet extends Puppet {
   }
 
   override async kill(): Promise<void> {
-    const { kill = () => this.#child.kill('SIGKILL') } = this.#options
-    await this.#end(() => kill(this.pid))
+    await this.#end(() => this.#child.kill('SIGKILL'))
   }
 
   override async exit(): Promise<void> {
@@ -103,14 +100,9 @@ export class ChildPuppet extends Puppet {
     return this.#child.exitCode !== null || this.#child.signalCode !== null
   }
 
-  /** Resolves once the puppet is gone, whoever ends it. */
-  async gone(): Promise<void> {
-    if (!this.#isDead) await once(this.#child, 'exit')
-  }
-
   async #end(how: () => unknown): Promise<void> {
     if (this.#isDead) return
-    const gone = this.gone()
+    const gone = once(this.#child, 'exit')
     await how()
     await gone
     await this.#options.released?.(this.pid)

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { ChildPuppet } from './child-puppet.ts'
+import { GuestPuppet } from './guest-puppet.ts'
+import { GuestServices } from './guest-services.ts'
 import type { Puppet } from './puppet.ts'
 import type { RigDomain } from './rig.ts'
 
@@ -19,16 +20,6 @@ export function guestsHere(): number[] {
     // No test bed, or a guest of one.
   }
   return names.map(name => Number(/^domu(\d+)$/.exec(name)?.[1])).filter(domid => domid > 0)
-}
-
-/** Starts the puppet in C in a guest; dom0's `domu` carries its lines. */
-export function startGuestPuppet(program: string, domid: number): Promise<ChildPuppet> {
-  return ChildPuppet.start({
-    command: ['domu', String(domid), `INTERDOM_DOMID=${domid} exec ${program}`],
-    kill: async pid => {
-      await execute('domu', [String(domid), `kill -9 ${pid}`])
-    },
-  })
 }
 
 /**
@@ -70,20 +61,18 @@ export class XenGuests {
 class XenGuest implements RigDomain {
   readonly domid: number
   isDestroyed = false
-  readonly #program: string
-  #puppets: ChildPuppet[] = []
-  /** Started while others have their turn: it takes half a second. */
-  #spare: Promise<ChildPuppet> | undefined
+  readonly #services: Promise<GuestServices>
+  #puppets: GuestPuppet[] = []
 
   constructor(program: string, domid: number) {
-    this.#program = program
     this.domid = domid
-    this.#prepare()
+    this.#services = GuestServices.start(program, domid)
+    // Whoever needs them hears of their failure; until then it must not end the run.
+    this.#services.catch(() => {})
   }
 
   async puppet(): Promise<Puppet> {
-    const puppet = await (this.#spare ?? this.#start())
-    this.#spare = undefined
+    const puppet = await GuestPuppet.start(await this.#services)
     this.#puppets.push(puppet)
     return puppet
   }
@@ -91,26 +80,17 @@ class XenGuest implements RigDomain {
   async destroy(): Promise<void> {
     this.isDestroyed = true
     await execute('xl', ['destroy', `domu${this.domid}`])
-    for (const puppet of this.#puppets) await puppet.gone()
+    for (const puppet of this.#puppets) puppet.lose()
+    await this.close()
   }
 
   async reset(): Promise<void> {
     for (const puppet of this.#puppets.splice(0)) await puppet.exit()
-    if (!this.isDestroyed) this.#prepare()
   }
 
   async close(): Promise<void> {
-    await this.#spare?.then(puppet => puppet.exit())
-  }
-
-  #prepare(): void {
-    this.#spare ??= this.#start()
-    // Whoever takes it hears of its failure; until then it must not end the run.
-    this.#spare.catch(() => {})
-  }
-
-  #start(): Promise<ChildPuppet> {
-    return startGuestPuppet(this.#program, this.domid)
+    const services = await this.#services.catch(() => undefined)
+    services?.close()
   }
 }
 

@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { createInterface, type Interface } from 'node:readline'
+import { setTimeout } from 'node:timers/promises'
+import { promisify } from 'node:util'
+
+/** Ports of a guest, beside that of the test bed's agent. */
+const PUPPET_PORT = 8
+const SHELL_PORT = 9
+
+const TRIES = 500
+const TRY_EVERY_MS = 20
+
+const execute = promisify(execFile)
+
+/**
+ * What a guest of the test bed does for the suite: behind one port it starts a puppet for each
+ * connection, behind another a shell, which ends them. A command by `domu` makes some twenty
+ * processes, half a second of an emulated machine; a connection makes one.
+ */
+export class GuestServices {
+  readonly #domid: number
+  readonly #shell: Socket
+  readonly #answers: Interface
+
+  /** @param program - Where the guest has the puppet in C. */
+  static async start(program: string, domid: number): Promise<GuestServices> {
+    const serve = (port: number, what: string): string =>
+      `setsid nc -ll -p ${port} -e ${what} </dev/null >/dev/null 2>&1 &`
+    const services = `${serve(PUPPET_PORT, program)} ${serve(SHELL_PORT, 'sh')}`
+    await execute('domu', [String(domid), `export INTERDOM_DOMID=${domid}; ${services}`])
+    return new GuestServices(domid, await connectTo(domid, SHELL_PORT))
+  }
+
+  private constructor(domid: number, shell: Socket) {
+    this.#domid = domid
+    this.#shell = shell
+    // Of a guest that was destroyed nothing comes any more, and nobody asks.
+    shell.on('error', () => {})
+    this.#answers = createInterface({ input: shell })
+  }
+
+  /** The line to a new puppet. */
+  puppet(): Promise<Socket> {
+    return connectTo(this.#domid, PUPPET_PORT)
+  }
+
+  /** Resolves once the kernel has released all that the process held: it is gone, or a zombie. */
+  async ended(pid: number): Promise<void> {
+    const state = `{ read -r _ _ state _ </proc/${pid}/stat; } 2>/dev/null`
+    await this.#ask(`while ${state} && [ "$state" != Z ]; do :; done`)
+  }
+
+  async kill(pid: number): Promise<void> {
+    await this.#ask(`kill -9 ${pid}`)
+    await this.ended(pid)
+  }
+
+  close(): void {
+    this.#answers.close()
+    this.#shell.destroy()
+  }
+
+  async #ask(command: string): Promise<void> {
+    const answer = once(this.#answers, 'line')
+    this.#shell.write(`${command}; echo\n`)
+    await answer
+  }
+}
+
+/** What listens in a guest does so some time after it was started. */
+async function connectTo(domid: number, port: number): Promise<Socket> {
+  for (let tries = 1; ; tries++) {
+    const socket = connect({ host: `10.0.${domid}.2`, port, noDelay: true })
+    try {
+      await once(socket, 'connect')
+      return socket
+    } catch (cause) {
+      socket.destroy()
+      if (tries === TRIES) throw new Error(`guest ${domid} does not answer`, { cause })
+      await setTimeout(TRY_EVERY_MS)
+    }
+  }
+}
