@@ -205,7 +205,7 @@ export const gntalloc = [
     name: 'refs-never-reused',
     bug: 'a ref that was freed is not handed out again',
     file: refs,
-    edits: [['this.#next[ref] = this.#firstFree\n    this.#firstFree = ref', '']],
+    edits: [['if (this.#rules.returnsRefs) this.#put(ended)', '']],
   },
   {
     name: 'refs-reserved-handed-out',
@@ -217,7 +217,7 @@ export const gntalloc = [
     name: 'refs-freed-while-mapped',
     bug: 'a ref goes back to the free ones while its page is mapped',
     file: refs,
-    edits: [['waiting.push(refs[end] as number)', 'this.put(refs[end] as number)']],
+    edits: [['waiting.push(left[count] as number)', 'this.#put(left.subarray(count, count + 1))']],
   },
   {
     name: 'refs-deferred-for-ever',
@@ -231,8 +231,8 @@ export const gntalloc = [
     file: refs,
     edits: [
       [
-        'DEFERRED_PER_TICK), this.#deferred)\n    this.#setTimer()',
-        'DEFERRED_PER_TICK), this.#deferred)',
+        'this.#tryEnd(tried, this.#deferred)\n    this.#setTimer()',
+        'this.#tryEnd(tried, this.#deferred)',
       ],
     ],
   },

@@ -1,32 +1,24 @@
 import { type Frame, type FrameRun, NO_FRAME } from './page-store.ts'
 
 /**
- * Puts pages that come one by one into as few runs as there are. A class and no function with a
- * callback, since V8 calls that once for each page.
+ * The runs that `count` frames make, each `stride` words behind the one before it from the word
+ * `at` on. They come as numbers, since a function that is asked for each is called for each.
  */
-export class FrameRuns {
-  readonly #ended: FrameRun[] = []
-  #first: Frame = NO_FRAME
-  #count = 0
-
-  add(frame: Frame): void {
-    if (frame !== (this.#first === NO_FRAME ? NO_FRAME : this.#first + this.#count)) {
-      this.#end()
-      this.#first = frame
+export function frameRuns(words: Int32Array, count: number, at = 0, stride = 1): FrameRun[] {
+  const runs: FrameRun[] = []
+  const end = at + count * stride
+  for (let next = at; next < end; ) {
+    const first = words[next] as Frame
+    const step = first === NO_FRAME ? 0 : 1
+    let length = 1
+    next += stride
+    while (next < end && words[next] === first + step * length) {
+      length++
+      next += stride
     }
-    this.#count++
+    runs.push({ first, count: length })
   }
-
-  /** The pages that were added, in that order. */
-  get all(): FrameRun[] {
-    this.#end()
-    return this.#ended
-  }
-
-  #end(): void {
-    if (this.#count > 0) this.#ended.push({ first: this.#first, count: this.#count })
-    this.#count = 0
-  }
+  return runs
 }
 
 /** Every page of the runs by itself. */

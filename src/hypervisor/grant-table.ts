@@ -51,6 +51,7 @@ export class GrantTable {
   /** Two words an entry. */
   #shared = new Uint32Array(2 * ENTRIES_PER_FRAME)
   #active = new Uint32Array(ENTRIES_PER_FRAME)
+  #frameRoom = new Int32Array(1)
 
   constructor(limits: HypervisorLimits) {
     this.#limits = limits
@@ -95,16 +96,26 @@ export class GrantTable {
     return true
   }
 
-  /** {@link end} of the refs from the one at `from` on, up to the first in use: its place. */
-  endRun(refs: ArrayLike<number>, from: number): number {
+  /** {@link end} of all refs up to the first that is in use: how many. */
+  endRun(refs: Refs): number {
     const shared = this.#shared
-    for (let i = from; i < refs.length; i++) {
+    for (let i = 0; i < refs.length; i++) {
       const at = 2 * (refs[i] as number)
       const word = shared[at] as number
       if ((word & (GTF_READING | GTF_WRITING)) !== 0) return i
       shared[at] = word & ~0xffff
     }
     return refs.length
+  }
+
+  /** The frame of each, good until the next call. */
+  readFrames(refs: Refs): Int32Array {
+    if (refs.length > this.#frameRoom.length) this.#frameRoom = new Int32Array(refs.length)
+    const [shared, frames] = [this.#shared, this.#frameRoom]
+    for (let i = 0; i < refs.length; i++) {
+      frames[i] = shared[2 * (refs[i] as number) + 1] as Frame
+    }
+    return frames
   }
 
   isGranted(ref: number): boolean {

@@ -1,9 +1,13 @@
 import type { DeviceName } from '../abi/devices.ts'
-import { FrameRuns } from '../hypervisor/frame-runs.ts'
+import { frameRuns } from '../hypervisor/frame-runs.ts'
 import type { Refs } from '../hypervisor/grant-table.ts'
 import { type Frame, type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import type { Domain } from './domain.ts'
+import { Spare } from './spare.ts'
 import type { PageBacking } from './vma.ts'
+
+const NO_REFS: Refs = new Uint32Array(0)
+const spare = new Spare<Refs>(length => new Uint32Array(length))
 
 /**
  * One mmap of a gntalloc descriptor: one user of each of its pages, however often it is split or
@@ -16,13 +20,16 @@ export class GntallocMapping implements PageBacking {
   readonly isInherited: boolean
   readonly isEnteredByXen = false
   readonly #domain: Domain
-  readonly #refs: Refs
+  /** None once the last piece is gone. */
+  #refs: Refs
   #pieces = 1
 
+  /** `refs` are copied: they are good for now only. */
   constructor(domain: Domain, refs: Refs) {
     this.#domain = domain
     this.isInherited = domain.profile.inheritsMappings
-    this.#refs = refs
+    this.#refs = spare.take(refs.length)
+    this.#refs.set(refs)
     domain.grefs.hold(refs)
   }
 
@@ -32,9 +39,8 @@ export class GntallocMapping implements PageBacking {
   }
 
   frames(first: number, count: number): FrameRun[] {
-    const runs = new FrameRuns()
-    for (let page = first; page < first + count; page++) runs.add(this.frame(page))
-    return runs.all
+    const refs = this.#refs.subarray(first, first + count)
+    return frameRuns(this.#domain.xen.grants.readFrames(refs), count)
   }
 
   isForeign(): boolean {
@@ -49,9 +55,12 @@ export class GntallocMapping implements PageBacking {
     this.#pieces--
     if (this.#pieces > 0) return
     const { grefs, profile } = this.#domain
+    const refs = this.#refs
+    this.#refs = NO_REFS
     // The driver of 2011 remembers the first page of a mapping alone.
-    const released = profile.releasesEveryPage ? this.#refs : this.#refs.slice(0, 1)
+    const released = profile.releasesEveryPage ? refs : refs.subarray(0, 1)
     grefs.drop(released)
-    for (const ref of this.#refs.slice(released.length)) grefs.lose(ref)
+    for (const ref of refs.subarray(released.length)) grefs.lose(ref)
+    spare.put(refs)
   }
 }

@@ -57,7 +57,7 @@ export class GntallocFile extends OpenFile {
     const { firstPage, count } = request
     const refs = this.#pages.run(firstPage, count)
     if (!refs) return this.refuse(ERRNO.ENOENT, { index: firstPage * PAGE_SIZE, count })
-    return new GntallocMapping(this.domain, refs.slice())
+    return new GntallocMapping(this.domain, refs)
   }
 
   /** What the last successful ALLOC made: its index in bytes, and its pages. */

@@ -8,19 +8,19 @@ import {
   GNTST,
 } from '../abi/grant-table.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
-import { FrameRuns } from '../hypervisor/frame-runs.ts'
+import { frameRuns } from '../hypervisor/frame-runs.ts'
 import { mapGrant, mapRun, unmapGrant, unmapRun } from '../hypervisor/grant-mapping.ts'
 import type { MapRun } from '../hypervisor/grant-table.ts'
 import { type Frame, type FrameRun, NO_FRAME } from '../hypervisor/page-store.ts'
 import type { Domain } from './domain.ts'
-import { SpareWords } from './spare-words.ts'
+import { Spare } from './spare.ts'
 import { clearsByte, fireEvent, releasePort } from './unmap-notify.ts'
 import type { PageBacking } from './vma.ts'
 
 const DOMID_MASK = 0xffff
 const NO_HANDLE = -1
 const NO_PAGES = new Int32Array(0)
-const spare = new SpareWords()
+const spare = new Spare<Int32Array>(length => new Int32Array(length))
 /** The page table entry of the user, which only PV maps by itself. */
 const USER_PTE = GNTMAP_HOST_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE
 
@@ -119,10 +119,7 @@ export class GrantMap implements PageBacking {
     const step = this.#times + 1
     // Before the first mmap there are no pages.
     if (pages.length === 0) return [{ first: NO_FRAME, count }]
-    const runs = new FrameRuns()
-    for (let at = step * (first + 1) - 1, i = 0; i < count; at += step, i++)
-      runs.add(pages[at] as Frame)
-    return runs.all
+    return frameRuns(pages, count, step * (first + 1) - 1, step)
   }
 
   isForeign(page: number): boolean {

@@ -1,6 +1,6 @@
 import { RESERVED_REFS } from '../abi/grant-table.ts'
 import type { Clock } from '../base/clock.ts'
-import { FrameRuns } from '../hypervisor/frame-runs.ts'
+import { frameRuns } from '../hypervisor/frame-runs.ts'
 import { type Refs, widened } from '../hypervisor/grant-table.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { XenDomain } from '../hypervisor/xen-domain.ts'
@@ -58,9 +58,15 @@ export class GrantRefs {
     return refs
   }
 
-  put(ref: number): void {
-    this.#next[ref] = this.#firstFree
-    this.#firstFree = ref
+  #put(refs: Refs): void {
+    const next = this.#next
+    let free = this.#firstFree
+    for (let i = 0; i < refs.length; i++) {
+      const ref = refs[i] as number
+      next[ref] = free
+      free = ref
+    }
+    this.#firstFree = free
   }
 
   /** Ends grants: for how many page and ref come back now, else once the peer has unmapped it. */
@@ -76,7 +82,7 @@ export class GrantRefs {
   retry(): number {
     const waiting: number[] = []
     const tried = this.#deferred
-    if (tried.length > 0) this.#tryEnd(tried, waiting)
+    if (tried.length > 0) this.#tryEnd(Uint32Array.from(tried), waiting)
     this.#deferred = waiting
     return tried.length - waiting.length
   }
@@ -87,20 +93,18 @@ export class GrantRefs {
   }
 
   /** Ends grants, and adds those to `waiting` that are in use. */
-  #tryEnd(refs: ArrayLike<number>, waiting: number[]): void {
+  #tryEnd(refs: Refs, waiting: number[]): void {
     const { grants } = this.#domain
-    const { returnsRefs } = this.#rules
-    for (let from = 0; from < refs.length; ) {
-      const end = grants.endRun(refs, from)
-      const runs = new FrameRuns()
-      for (let i = from; i < end; i++) {
-        const ref = refs[i] as number
-        runs.add(grants.frame(ref))
-        if (returnsRefs) this.put(ref)
+    for (let left = refs; left.length > 0; ) {
+      const count = grants.endRun(left)
+      const ended = count === left.length ? left : left.subarray(0, count)
+      if (this.#rules.returnsRefs) this.#put(ended)
+      for (const run of frameRuns(grants.readFrames(ended), count)) {
+        this.#xen.pages.free(run.first, run.count)
       }
-      for (const { first, count } of runs.all) this.#xen.pages.free(first, count)
-      if (end < refs.length) waiting.push(refs[end] as number)
-      from = end + 1
+      if (ended === left) return
+      waiting.push(left[count] as number)
+      left = left.subarray(count + 1)
     }
   }
 
@@ -117,7 +121,8 @@ export class GrantRefs {
   #tick(): void {
     // A dead kernel has no timers; the hypervisor has taken its pages.
     if (this.#domain.isDying) return
-    this.#tryEnd(this.#deferred.splice(0, DEFERRED_PER_TICK), this.#deferred)
+    const tried = Uint32Array.from(this.#deferred.splice(0, DEFERRED_PER_TICK))
+    this.#tryEnd(tried, this.#deferred)
     this.#setTimer()
   }
 

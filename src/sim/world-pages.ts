@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs'
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts'
 import { PAGE_SIZE } from '../abi/page.ts'
 import { type ErrorFacts, XenError } from '../base/errors.ts'
-import { FrameRuns } from '../hypervisor/frame-runs.ts'
+import { frameRuns } from '../hypervisor/frame-runs.ts'
 import { type Frame, type FrameRun, NO_FRAME, type PageStore } from '../hypervisor/page-store.ts'
 import { createMemfd } from '../memory/memfd.ts'
 import { type FilePart, Ranges } from '../memory/ranges.ts'
@@ -57,13 +57,13 @@ export class WorldPages implements PageStore {
         wanted: count,
       }
     }
-    const runs = new FrameRuns()
+    const frames = new Int32Array(count)
     for (let i = 0; i < count; i++) {
       const used = this.#free.pop()
       if (used !== undefined) this.#page(used).fill(0)
-      runs.add(used ?? this.#next++)
+      frames[i] = used ?? this.#next++
     }
-    return runs.all
+    return frameRuns(frames, count)
   }
 
   free(first: Frame, count: number): void {
