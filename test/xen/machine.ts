@@ -45,16 +45,17 @@ interface Pair {
 }
 const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
 
-/**
- * Both pairs of a machine at a time, which have no domain's grants to another in common, since refs
- * come again.
- */
+/** Both pairs of a machine, which have no domain's grants to another in common: refs come again. */
 function shells(kernel: KernelName): string[] {
-  const plays = Object.entries(PAIRS[kernel]).map(
+  return Object.entries(PAIRS[kernel]).map(
     ([pair, sides]) =>
-      `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)} &`,
+      `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`,
   )
-  return [...plays, 'wait']
+}
+
+/** Scripts of dom0 that may run at the same time, and the end of all. */
+function together(scripts: readonly string[]): string[] {
+  return [...scripts.map(script => `(${script}) &`), 'wait']
 }
 
 /** A machine has two processors: on two cores of a busy host, two machines take longer than in turn. */
@@ -110,10 +111,10 @@ export default async function runOnce({ provide }: TestProject): Promise<void> {
     const last = [SUITE, ...REFUSALS]
     const files = [BAD_INPUT, BAD_INPUT_PEER, TWO_SHELLS]
     const more = [...files, ...(await compileCalls(programs))]
-    const commands = [...shells('6.12'), ...CALLS_COMMANDS, ...last]
+    const commands = [...together([...shells('6.12'), CALLS_COMMANDS.join('\n')]), ...last]
     const [newer, older] = await allOrNone(
       stop => boot('6.12', commands, { dist, files: more }, stop),
-      stop => boot('6.1', [...shells('6.1'), ...last], { dist, files }, stop),
+      stop => boot('6.1', [...together(shells('6.1')), ...last], { dist, files }, stop),
     )
     const { told } = newer
     provide('onXen', {
