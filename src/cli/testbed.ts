@@ -70,7 +70,10 @@ function runCommand(): Command {
     .option('--dom0 <command>', 'shell text for dom0, where domu N COMMAND runs one in guest N')
     .option('--domu <command>', 'shell text for the next guest; may be repeated', several, none)
     .option('--guests <n>', `guests, 0 to ${maxGuests} (default: one for each --domu)`, wholeNumber)
-    .option('--payload <folder>', 'becomes /payload in every domain')
+    .option(
+      '--payload <folder>',
+      'becomes /payload in every domain, its own folder dom0 in dom0 only',
+    )
     .option('--out <folder>', 'is /host in dom0, and gets the output and the logs')
     .option('--timeout <seconds>', 'ends the machine', wholeNumber, defaultTimeoutSeconds)
     .option('--kernel-args <words>', "for dom0's kernel and modules: xen_gntalloc.limit=64")

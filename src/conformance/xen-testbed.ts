@@ -56,13 +56,19 @@ export async function runOnTestbed(options: TestbedOptions = {}): Promise<Confor
   return parseReport(stdout, stderr)
 }
 
+/** Paths of what the payload has besides: in /payload of every domain, in /payload/dom0 of dom0. */
+export interface MoreFiles {
+  readonly all?: readonly string[]
+  readonly dom0?: readonly string[]
+}
+
 /**
- * Boots Xen with this package, and `files` beside it, in /payload of every domain.
+ * Boots Xen with this package, and more files beside it, in /payload of every domain.
  * @param dist - Folder with the compiled code, when it is another than the package's own.
  */
 export async function runWithPackage(
   options: RunOptions,
-  files: readonly string[] = [],
+  { all = [], dom0 = [] }: MoreFiles = {},
   dist?: string,
 ): Promise<RunResult> {
   const payload = await mkdtemp(join(tmpdir(), 'interdom-payload-'))
@@ -70,7 +76,8 @@ export async function runWithPackage(
     await copyPackage(payload, dist)
     await compileCPuppet(payload)
     await compilePlayer(payload)
-    for (const file of files) await cp(file, join(payload, basename(file)))
+    for (const file of all) await cp(file, join(payload, basename(file)))
+    for (const file of dom0) await cp(file, join(payload, 'dom0', basename(file)))
     const result = await run({
       payload,
       memory: { dom0: DOM0_MEMORY },

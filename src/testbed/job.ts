@@ -51,9 +51,14 @@ export async function prepareJob(host: string): Promise<void> {
 }
 
 /**
- * Packs the payload's folder, if there is one, and gives the archive's path. The file is as large
- * as what it unpacks to, whatever it holds: the domains' memory is measured by it. It is compressed
- * since the way into a guest is a slow one.
+ * Packs the payload's folder, if there is one, and gives the archives' path:
+ *
+ *     | what every domain gets, .tar.gz | what dom0 alone gets, .tar.gz | zeros
+ *     0                                 a                               a + b   blocks
+ *
+ * The file is as large as what it unpacks to, whatever it holds: the domains' memory is measured by
+ * it. It is compressed since the way into a guest is a slow one, and the latter is what lies in the
+ * folder's own `dom0`.
  * @param step - The file's size is a multiple of it; what a saved machine knows of its disk must
  * fit the next payload too.
  */
@@ -62,18 +67,34 @@ export async function packPayload(
   payload: string | undefined,
   step: number,
 ): Promise<string> {
-  const tar = join(jobFolder(host), 'payload.tar')
-  const archive = `${tar}.gz`
+  const packed = join(jobFolder(host), 'payload')
+  await rm(packed, { force: true })
+  const own = payload !== undefined && existsSync(join(payload, 'dom0')) ? ['./dom0'] : undefined
+  const blocks: number[] = []
+  let unpacked = 0
+  for (const what of [payload && ['--exclude=./dom0', '.'], own]) {
+    const files = payload !== undefined && what ? ['-C', payload, ...what] : ['-T', '/dev/null']
+    unpacked += await appendArchive(files, packed)
+    const { size } = await stat(packed)
+    const end = Math.ceil(size / payloadBlock)
+    blocks.push(end - blocks.reduce((sum, count) => sum + count, 0))
+    await truncate(packed, end * payloadBlock)
+  }
+  await writeFile(join(jobFolder(host), 'payload-blocks'), `${blocks.join(' ')}\n`)
+  const { size } = await stat(packed)
+  await truncate(packed, Math.ceil(Math.max(unpacked, size) / step) * step)
+  return packed
+}
+
+/** Packs files and puts the archive behind what there is; answers how many bytes it unpacks to. */
+async function appendArchive(files: readonly string[], packed: string): Promise<number> {
+  const tar = `${packed}.tar`
   const owner = ['--owner=0', '--group=0', '--numeric-owner']
-  const files = payload === undefined ? ['-T', '/dev/null'] : ['-C', payload, '.']
   await execute('tar', ['-c', ...owner, '-f', tar, ...files])
-  await pipeline(createReadStream(tar), createGzip(), createWriteStream(archive))
-  const [{ size }, { size: packed }] = [await stat(tar), await stat(archive)]
+  await pipeline(createReadStream(tar), createGzip(), createWriteStream(packed, { flags: 'a' }))
+  const { size } = await stat(tar)
   await rm(tar)
-  const blocks = Math.ceil(packed / payloadBlock)
-  await writeFile(join(jobFolder(host), 'payload-blocks'), `${blocks}\n`)
-  await truncate(archive, Math.ceil(Math.max(size, packed) / step) * step)
-  return archive
+  return size
 }
 
 /** A file there makes dom0 wait after its boot, to be saved. */

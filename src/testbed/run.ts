@@ -42,7 +42,7 @@ export interface RunOptions {
   dom0?: string
   /** How many guests, or a shell text for each; a guest with an empty one only runs. */
   guests?: number | readonly string[]
-  /** Folder that every domain gets as /payload. */
+  /** Folder that every domain gets as /payload; what it has in `dom0`, dom0 alone. */
   payload?: string
   /** Folder that dom0 has as /host, for results and logs. */
   out?: string

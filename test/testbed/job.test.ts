@@ -23,6 +23,8 @@ import {
 } from '../../src/testbed/job.ts'
 import { memoryFor } from '../../src/testbed/memory.ts'
 
+/** The unit in which dom0 reads the payload. */
+const BLOCK = 64 * 1024
 const job: Job = {
   commands: new Map([
     ['dom0', 'echo "a b"'],
@@ -95,19 +97,32 @@ describe('a job', () => {
     mkdirSync(join(host, 'folder'))
     writeFileSync(join(host, 'folder/program.mjs'), '0')
     const archive = readFileSync(await packPayload(host, join(host, 'folder'), 1))
-    expect(gunzipSync(archive).includes('./program.mjs')).toBe(true)
+    expect(gunzipSync(archive.subarray(0, BLOCK)).includes('./program.mjs')).toBe(true)
+  })
+
+  test('packs what dom0 alone gets behind the rest', async () => {
+    mkdirSync(join(host, 'folder/dom0'), { recursive: true })
+    writeFileSync(join(host, 'folder/program.mjs'), '0')
+    writeFileSync(join(host, 'folder/dom0/test.mjs'), '0')
+    const archive = readFileSync(await packPayload(host, join(host, 'folder'), 1))
+    expect(readFileSync(join(host, '.job/payload-blocks'), 'utf8')).toBe('1 1\n')
+    const names = ['./program.mjs', './dom0/test.mjs']
+    const all = gunzipSync(archive.subarray(0, BLOCK))
+    expect(names.map(name => all.includes(name))).toEqual([true, false])
+    const own = gunzipSync(archive.subarray(BLOCK))
+    expect(names.map(name => own.includes(name))).toEqual([false, true])
   })
 
   test('packs the payload into a multiple of the step and says how much counts', async () => {
     const blocks = (): string => readFileSync(join(host, '.job/payload-blocks'), 'utf8')
     const megabyte = 1024 * 1024
     expect(statSync(await packPayload(host, undefined, megabyte)).size).toBe(megabyte)
-    expect(blocks()).toBe('1\n')
+    expect(blocks()).toBe('1 1\n')
     mkdirSync(join(host, 'folder'))
     // Zeros take no room in the archive, and all of theirs in a domain.
     for (const [content, counted] of [
-      [Buffer.alloc(megabyte), '1\n'],
-      [randomBytes(megabyte), '17\n'],
+      [Buffer.alloc(megabyte), '1 1\n'],
+      [randomBytes(megabyte), '17 1\n'],
     ] as const) {
       writeFileSync(join(host, 'folder/large'), content)
       const archive = await packPayload(host, join(host, 'folder'), megabyte)

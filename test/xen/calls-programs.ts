@@ -10,8 +10,8 @@ const source = (name: string): string =>
 /** What makes dom0 write theirs.calls and ours.calls, once it has the files of compileCalls. */
 export const CALLS_COMMANDS: readonly string[] = [
   'cd /payload',
-  './tracer ./libxen 0 2>/host/theirs.calls',
-  './tracer node ours.mjs 0 2>/host/ours.calls',
+  'dom0/tracer dom0/libxen 0 2>/host/theirs.calls',
+  'dom0/tracer node dom0/ours.mjs 0 2>/host/ours.calls',
 ]
 
 /** Compiles the programs into a folder; answers the files that a domain needs. */

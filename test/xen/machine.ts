@@ -49,7 +49,7 @@ const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
 function shells(kernel: KernelName): string[] {
   return Object.entries(PAIRS[kernel]).map(
     ([pair, sides]) =>
-      `node /payload/two-shells.mjs '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`,
+      `node /payload/dom0/${basename(TWO_SHELLS)} '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`,
   )
 }
 
@@ -66,7 +66,7 @@ const REFUSALS_FILE = 'refusals.txt'
 const REFUSALS = [
   'for n in $(xenstore-list /local/domain); do [ $n = 0 ] || B=$n; done',
   '[ -n "$B" ] || B=$(new-guest)',
-  `node /payload/${basename(BAD_INPUT)} "${place()}" >/host/${REFUSALS_FILE}`,
+  `node /payload/dom0/${basename(BAD_INPUT)} "${place()}" >/host/${REFUSALS_FILE}`,
 ]
 
 function place(): string {
@@ -109,12 +109,12 @@ export default async function runOnce({ provide }: TestProject): Promise<void> {
     const dist = join(programs, 'dist')
     await bundlePackage(dist)
     const last = [SUITE, ...REFUSALS]
-    const files = [BAD_INPUT, BAD_INPUT_PEER, TWO_SHELLS]
-    const more = [...files, ...(await compileCalls(programs))]
+    const dom0 = [BAD_INPUT, TWO_SHELLS]
+    const more = [...dom0, ...(await compileCalls(programs))]
     const commands = [...together([...shells('6.12'), CALLS_COMMANDS.join('\n')]), ...last]
     const [newer, older] = await allOrNone(
-      stop => boot('6.12', commands, { dist, files: more }, stop),
-      stop => boot('6.1', [...together(shells('6.1')), ...last], { dist, files }, stop),
+      stop => boot('6.12', commands, { dist, dom0: more }, stop),
+      stop => boot('6.1', [...together(shells('6.1')), ...last], { dist, dom0 }, stop),
     )
     const { told } = newer
     provide('onXen', {
@@ -167,7 +167,7 @@ type Task = (stop: AbortSignal) => Promise<Told>
 async function boot(
   kernel: KernelName,
   commands: readonly string[],
-  payload: { readonly dist: string; readonly files: readonly string[] },
+  payload: { readonly dist: string; readonly dom0: readonly string[] },
   signal: AbortSignal,
 ): Promise<Told> {
   const sequences = await Sequences.compose(`linux-${kernel}`)
@@ -182,7 +182,10 @@ async function boot(
   }
   const { out, seconds } = await sequences
     .writeTo(folder)
-    .then(script => runWithPackage(options, [...payload.files, script], payload.dist))
+    .then(script => {
+      const files = { all: [BAD_INPUT_PEER], dom0: [...payload.dom0, script] }
+      return runWithPackage(options, files, payload.dist)
+    })
     .catch((cause: unknown) => {
       throw new Error(`the machine with Linux ${kernel} failed: ${cause}`, { cause })
     })

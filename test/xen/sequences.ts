@@ -18,7 +18,7 @@ export const TAPE = 'sequences.tape'
 /** What makes dom0 play the script of {@link Sequences.writeTo} and write the tape. */
 export const PLAY_COMMAND: string = [
   `echo ${GUEST} >/tmp/guest`,
-  `/payload/player /tmp/guest </payload/${SCRIPT} >/tmp/${TAPE}`,
+  `/payload/player /tmp/guest </payload/dom0/${SCRIPT} >/tmp/${TAPE}`,
   // Each line would be a round trip to the folder of the host.
   `cp /tmp/${TAPE} /host/${TAPE}`,
 ].join('; ')
