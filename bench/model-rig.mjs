@@ -39,6 +39,10 @@ class NumberedPages {
 class Arena {
   bytes = new Uint8Array(2 ** 20)
 
+  view(address, length) {
+    return this.read(address, length)
+  }
+
   read(address, length) {
     return this.bytes.slice(address - ARENA, address - ARENA + length)
   }

@@ -84,7 +84,7 @@ export function decodeMapGrantRefCount(bytes: Uint8Array): number {
   return readU32(bytes, 0)
 }
 
-/** The element array, the caller's alone, as one flat run: domid, ref, domid, ref … */
+/** The element array as one flat run, domid, ref, domid, ref …, to be read at once. */
 export function decodeGrantRefs(bytes: Uint8Array): Uint32Array {
   return wordsIn(bytes, 0, bytes.length >>> 2)
 }

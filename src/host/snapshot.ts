@@ -62,6 +62,13 @@ export class Snapshot implements UserMemory {
     return this.#stored && storedRuns(this.#ranges, this.#stored)
   }
 
+  view(address: number, length: number): Uint8Array | undefined {
+    const only = this.#whole(address, length)
+    if (!only) return this.read(address, length)
+    const at = only.at + address - only.address
+    return only.bytes.subarray(at, at + length)
+  }
+
   read(address: number, length: number): Uint8Array | undefined {
     // Nearly always: a struct at the start of the argument.
     const only = this.#whole(address, length)

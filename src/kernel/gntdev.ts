@@ -108,7 +108,7 @@ export class GntdevFile extends OpenFile {
     if (count === 0) return -ERRNO.EINVAL
     const refusal = this.#refuseCount(count)
     if (refusal) return refusal
-    const elements = memory.read(argument + abi.MAP_GRANT_REF_ELEMENTS, count * abi.GRANT_REF_SIZE)
+    const elements = memory.view(argument + abi.MAP_GRANT_REF_ELEMENTS, count * abi.GRANT_REF_SIZE)
     const { profile } = this.domain
     if (!elements) return -ERRNO[profile.badElements]
     const start = this.#indexes.take(count)

@@ -20,7 +20,9 @@ import type { PageBacking } from './vma.ts'
 const DOMID_MASK = 0xffff
 const NO_HANDLE = -1
 const NO_PAGES = new Int32Array(0)
-const spare = new Spare<Int32Array>(length => new Int32Array(length))
+const NO_ELEMENTS = new Uint32Array(0)
+const sparePages = new Spare<Int32Array>(length => new Int32Array(length))
+const spareElements = new Spare<Uint32Array>(length => new Uint32Array(length))
 /** The page table entry of the user, which only PV maps by itself. */
 const USER_PTE = GNTMAP_HOST_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE
 
@@ -45,8 +47,8 @@ export class GrantMap implements PageBacking {
   /** Page index; where the map lies in its descriptor. */
   readonly start: number
   readonly count: number
-  /** domid, ref, domid, ref … */
-  readonly #elements: Uint32Array
+  /** domid, ref, domid, ref …; none once it is over. */
+  #elements: Uint32Array
   readonly #domain: Domain
   readonly #isPv: boolean
   #users = 1
@@ -63,13 +65,15 @@ export class GrantMap implements PageBacking {
   #offset = 0
   #port = 0
 
+  /** `elements`, domid and ref for each page, are copied: they are good for now only. */
   constructor(domain: Domain, start: number, elements: Uint32Array) {
     this.#domain = domain
     this.#isPv = domain.kind === 'pv'
     this.#times = this.#isPv ? 2 : 1
     this.start = start
     this.count = elements.length / 2
-    this.#elements = elements
+    this.#elements = spareElements.take(elements.length)
+    this.#elements.set(elements)
     domain.usage.maps++
     domain.usage.mapPages += this.count
   }
@@ -149,7 +153,7 @@ export class GrantMap implements PageBacking {
     // Only HVM can come here again with its pages mapped: the new mapping shows the same.
     if (this.isMapped) return undefined
     let refusal: MapRefusal | undefined
-    this.#pages = spare.take((this.#times + 1) * this.count).fill(NO_HANDLE)
+    this.#pages = sparePages.take((this.#times + 1) * this.count).fill(NO_HANDLE)
     for (let page = 0; page < this.count; ) {
       const mapped = this.#mapRun(page)
       this.#liveGrants += mapped
@@ -191,8 +195,10 @@ export class GrantMap implements PageBacking {
     if (!domain.profile.clearsByteFirst) this.#fireEvent()
     if (!this.#isPv) this.#unmapRange(0, this.count)
     this.#fireEvent()
-    spare.put(this.#pages)
+    sparePages.put(this.#pages)
     this.#pages = NO_PAGES
+    spareElements.put(this.#elements)
+    this.#elements = NO_ELEMENTS
   }
 
   /** Arms or disarms; the reference to the new port is already taken, the old one goes here. */

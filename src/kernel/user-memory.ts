@@ -6,6 +6,8 @@
 export interface UserMemory {
   /** A private copy of the bytes, or undefined for -EFAULT. */
   read(address: number, length: number): Uint8Array | undefined
+  /** The same for bytes that are looked at once, before anything is stored: a copy or none. */
+  view(address: number, length: number): Uint8Array | undefined
   /** Stores the bytes and answers true, or changes nothing behind the fault and answers false. */
   write(address: number, bytes: Uint8Array): boolean
   /** Whether every byte could be read, or read and written: what pinning a page asks. */

@@ -29,6 +29,10 @@ export class WorldUserMemory implements UserMemory {
     this.#argument = argument
   }
 
+  view(address: Address, length: number): Uint8Array | undefined {
+    return this.read(address, length)
+  }
+
   read(address: Address, length: number): Uint8Array | undefined {
     const argument = this.#inArgument(address, length)
     // Not slice(), which of a Buffer is no copy.

@@ -69,6 +69,10 @@ export const ARENA_SIZE = 0x4_0000
 export class ArenaMemory implements UserMemory {
   readonly bytes = new Uint8Array(ARENA_SIZE)
 
+  view(address: number, length: number): Uint8Array | undefined {
+    return this.read(address, length)
+  }
+
   read(address: number, length: number): Uint8Array | undefined {
     return this.canAccess(address, length) ? this.at(address, length).slice() : undefined
   }
