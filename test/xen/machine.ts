@@ -111,7 +111,7 @@ export default async function runOnce({ provide }: TestProject): Promise<void> {
     const last = [SUITE, ...REFUSALS]
     const dom0 = [BAD_INPUT, TWO_SHELLS]
     const more = [...dom0, ...(await compileCalls(programs))]
-    const commands = [...together([...shells('6.12'), CALLS_COMMANDS.join('\n')]), ...last]
+    const commands = [...together(shells('6.12')), ...CALLS_COMMANDS, ...last]
     const [newer, older] = await allOrNone(
       stop => boot('6.12', commands, { dist, dom0: more }, stop),
       stop => boot('6.1', [...together(shells('6.1')), ...last], { dist, dom0 }, stop),
