@@ -254,10 +254,7 @@ export const host = [
     bug: 'a message of a port that was not sent to is believed',
     file: events,
     edits: [
-      [
-        'if (bound?.inbox === inbox && bound.bits.isMasked) this',
-        'if (bound?.inbox === inbox) this',
-      ],
+      ['if (bound?.inbox === inbox && bound.isMasked) this', 'if (bound?.inbox === inbox) this'],
     ],
     survives: 'only a hostile sender writes such messages: test/host/hostile.test.ts does',
   },

@@ -23,6 +23,7 @@ export class GuestServices {
   readonly #domid: number
   readonly #shell: Socket
   readonly #answers: Interface
+  readonly #end = new AbortController()
 
   /** @param program - Where the guest has the puppet in C. */
   static async start(program: string, domid: number): Promise<GuestServices> {
@@ -38,6 +39,7 @@ export class GuestServices {
     this.#shell = shell
     // Of a guest that was destroyed nothing comes any more, and nobody asks.
     shell.on('error', () => {})
+    shell.once('close', () => this.#end.abort(new Error(`the shell of guest ${domid} is gone`)))
     this.#answers = createInterface({ input: shell })
   }
 
@@ -63,7 +65,7 @@ export class GuestServices {
   }
 
   async #ask(command: string): Promise<void> {
-    const answer = once(this.#answers, 'line')
+    const answer = once(this.#answers, 'line', { signal: this.#end.signal })
     this.#shell.write(`${command}; echo\n`)
     await answer
   }

@@ -3,9 +3,11 @@ import { closeDropped } from '../base/dropped.ts'
 import { ClosedError } from '../base/errors.ts'
 import { inspectAsText } from '../base/inspect.ts'
 import { callDevice } from '../device-call.ts'
-import { Anchor } from '../memory/anchor.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { PortState } from './port-state.ts'
+
+/** At module level, since V8 drops unreferenced ones; to unregister costs more than to leave it. */
+const dropped = new FinalizationRegistry<PortState>(closeDropped)
 
 /** How a wait ends before its event. */
 export interface WaitOptions {
@@ -30,13 +32,12 @@ export class Port {
   readonly port: number
   readonly #state: PortState
   readonly #dispatcher: Dispatcher
-  readonly #anchor: Anchor<PortState>
 
   constructor(state: PortState, dispatcher: Dispatcher) {
     this.port = state.port
     this.#state = state
     this.#dispatcher = dispatcher
-    this.#anchor = new Anchor(closeDropped, state)
+    dropped.register(this, state)
   }
 
   get isClosed(): boolean {
@@ -104,7 +105,6 @@ export class Port {
    * holds it, the kernel keeps it open until that was sent. Idempotent.
    */
   unbind(): void {
-    this.#anchor.dismiss()
     this.#state.close()
   }
 

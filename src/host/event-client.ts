@@ -30,11 +30,15 @@ interface Outbound {
   readonly message: Uint8Array
 }
 
-interface ClientPort {
+/** A port of ours, and the way to its peer once there was something to send. */
+class ClientPort extends SharedPortBits {
   readonly inbox: InboxReader
-  readonly slot: number
-  readonly bits: SharedPortBits
   out: Outbound | undefined
+
+  constructor(inbox: InboxReader, slot: number) {
+    super(inbox.states.words, slot)
+    this.inbox = inbox
+  }
 }
 
 /** Inboxes of peers that this process writes to; they outlive a descriptor's single port. */
@@ -70,12 +74,11 @@ export class InboxWriters {
  * goes straight into the peer's inbox, without the host.
  */
 export class EventClient {
-  readonly ring: EventRing
+  readonly ring: EventRing<ClientPort>
   /** Readable when any inbox is: what a blocking read waits for. */
   readonly #epoll: number
   readonly #socket: CallSocket
   readonly #writers: InboxWriters
-  readonly #ports = new Map<number, ClientPort>()
   readonly #inboxes = new Map<number, InboxReader>()
   /** Inboxes that the event loop does not watch, since nobody waited when they last told. */
   readonly #unwatched = new Set<InboxReader>()
@@ -98,22 +101,18 @@ export class EventClient {
     const slot = body.u32()
     body.u32()
     const inbox = this.#reader(id, fds)
-    inbox.ports.add(port)
-    const bits = new SharedPortBits(inbox.states.words, slot)
-    this.#ports.set(port, { inbox, slot, bits, out: undefined })
-    this.ring.bind(port, bits)
+    inbox.ports++
+    this.ring.bind(port, new ClientPort(inbox, slot))
     if (isRaised) this.ring.arrived(port)
   }
 
   /** Lets a port go that the host has unbound. */
   unbound(port: number): void {
-    const bound = this.#ports.get(port)
+    const bound = this.ring.get(port)
     if (!bound) return
-    this.#ports.delete(port)
     this.ring.unbind(port)
     this.#forget(bound)
-    bound.inbox.ports.delete(port)
-    if (bound.inbox.ports.size === 0) this.#closeInbox(bound.inbox)
+    if (--bound.inbox.ports === 0) this.#closeInbox(bound.inbox)
   }
 
   /**
@@ -121,7 +120,7 @@ export class EventClient {
    * somebody is there, -ENOTCONN for a port that is not bound here.
    */
   notify(fd: number, port: number): number {
-    const bound = this.#ports.get(port)
+    const bound = this.ring.get(port)
     if (!bound) return -ERRNO.ENOTCONN
     const serial = load(bound.inbox.connections.words, bound.slot)
     if (serial === 0) {
@@ -158,7 +157,7 @@ export class EventClient {
   }
 
   close(): void {
-    for (const port of [...this.#ports.keys()]) this.unbound(port)
+    for (const port of [...this.ring.ports()]) this.unbound(port)
     close(this.#epoll)
   }
 
@@ -172,8 +171,13 @@ export class EventClient {
 
   /** A message says that `port` was sent to; its word must say so too, or it is no message. */
   readonly #arrived = (port: number, inbox: InboxReader): void => {
-    const bound = this.#ports.get(port)
-    if (bound?.inbox === inbox && bound.bits.isMasked) this.ring.arrived(port)
+    const bound = this.ring.get(port)
+    if (bound?.inbox === inbox && bound.isMasked) this.ring.arrived(port)
+  }
+
+  /** As if each of its ports had been named. */
+  readonly #allArrived = (inbox: InboxReader): void => {
+    for (const port of this.ring.ports()) this.#arrived(port, inbox)
   }
 
   #connect(bound: ClientPort, fd: number, port: number): Outbound | number {
@@ -200,7 +204,7 @@ export class EventClient {
       for (const fd of fds) close(fd)
       return known
     }
-    const inbox = new InboxReader(id, fds, this.#arrived)
+    const inbox = new InboxReader(id, fds, this.#arrived, this.#allArrived)
     this.#inboxes.set(id, inbox)
     epollAdd(this.#epoll, inbox.pipe, POLLIN)
     if (this.#isListening) this.#watch(inbox)

@@ -20,14 +20,21 @@ export class InboxReader {
   readonly pipe: number
   readonly states: SharedFile
   readonly connections: SharedFile
-  readonly ports: Set<number> = new Set<number>()
+  /** How many ports have their word here. */
+  ports = 0
   readonly #arrived: Arrived
+  readonly #allArrived: (inbox: InboxReader) => void
   #taken = 0
   /** Watches a descriptor of its own, which it closes when it likes. */
   #socket: Socket | undefined
 
   /** Takes over the descriptors. */
-  constructor(id: number, fds: readonly number[], arrived: Arrived) {
+  constructor(
+    id: number,
+    fds: readonly number[],
+    arrived: Arrived,
+    allArrived: (inbox: InboxReader) => void,
+  ) {
     const [pipe, states, connections] = fds
     if (pipe === undefined || states === undefined || connections === undefined) {
       throw new XenError(-ERRNO.EPROTO, 'host bind')
@@ -37,6 +44,7 @@ export class InboxReader {
     this.states = mapped(states, true)
     this.connections = mapped(connections, false)
     this.#arrived = arrived
+    this.#allArrived = allArrived
   }
 
   /**
@@ -99,7 +107,7 @@ export class InboxReader {
     const { words } = this.states
     if (load(words, LOOK_AT_ALL) === 0) return
     exchange(words, LOOK_AT_ALL, 0)
-    for (const port of this.ports) this.#arrived(port, this)
+    this.#allArrived(this)
   }
 }
 

@@ -7,20 +7,28 @@ import { INBOX_DESCRIPTORS, INBOX_PAGES, Inbox } from './inbox.ts'
 import { SharedPortBits } from './shared-port-bits.ts'
 
 /** A bound port, with the place in shared memory where it is sent to. */
-export interface PortEntry {
-  readonly domid: number
+export class PortEntry extends SharedPortBits {
   readonly port: number
   readonly file: EvtchnFile
   readonly inbox: Inbox
-  readonly slot: number
-  readonly bits: SharedPortBits
   /** What it is connected to, and the number of that connection: 0 while there is none. */
   peer: { domid: number; port: number } | undefined
-  serial: number
+  serial = 0
   /** The answer to the call that bound it has told its client of it. */
-  isTold: boolean
+  isTold = false
   /** Before that an event came: the answer tells of it too, and no message is needed. */
-  isRaised: boolean
+  isRaised = false
+
+  constructor(file: EvtchnFile, port: number, inbox: Inbox) {
+    super(inbox.states, inbox.takeSlot())
+    this.file = file
+    this.port = port
+    this.inbox = inbox
+  }
+
+  get domid(): number {
+    return this.file.domid
+  }
 }
 
 /**
@@ -45,10 +53,12 @@ export class Links {
     return this.#ports.get(nameOf(domid, port))
   }
 
-  /** BIND_STATIC can name a port that another descriptor has: the first one keeps the name. */
-  add(entry: PortEntry): void {
+  /** False when BIND_STATIC names a port that another descriptor has: that one keeps the name. */
+  add(entry: PortEntry): boolean {
     const name = nameOf(entry.domid, entry.port)
-    if (!this.#ports.has(name)) this.#ports.set(name, entry)
+    if (this.#ports.has(name)) return false
+    this.#ports.set(name, entry)
+    return true
   }
 
   remove(entry: PortEntry): void {
@@ -93,7 +103,8 @@ class LinkQueue implements EventQueue {
   readonly #links: Links
   readonly #file: EvtchnFile
   readonly #inboxes = new Map<number, Inbox>()
-  readonly #entries = new Map<number, PortEntry>()
+  /** Entries that another descriptor has the name of. */
+  readonly #unnamed = new Map<number, PortEntry>()
 
   constructor(links: Links, file: EvtchnFile) {
     this.#links = links
@@ -110,27 +121,14 @@ class LinkQueue implements EventQueue {
       inbox = made
       this.#inboxes.set(sender, inbox)
     }
-    const slot = inbox.takeSlot()
-    const entry: PortEntry = {
-      domid: this.#file.domid,
-      port,
-      file: this.#file,
-      inbox,
-      slot,
-      bits: new SharedPortBits(inbox.states, slot),
-      peer: undefined,
-      serial: 0,
-      isTold: false,
-      isRaised: false,
-    }
-    this.#entries.set(port, entry)
-    this.#links.add(entry)
+    const entry = new PortEntry(this.#file, port, inbox)
+    if (!this.#links.add(entry)) this.#unnamed.set(port, entry)
     if (peer.kind === 'interdomain') this.connected(port, peer.domid, peer.port)
     return undefined
   }
 
   connected(port: number, peerDomid: number, peerPort: number): void {
-    const entry = this.#entries.get(port)
+    const entry = this.#find(port)
     if (!entry) return
     entry.peer = { domid: peerDomid, port: peerPort }
     entry.serial = this.#links.serial()
@@ -138,7 +136,7 @@ class LinkQueue implements EventQueue {
   }
 
   disconnected(port: number): void {
-    const entry = this.#entries.get(port)
+    const entry = this.#find(port)
     if (!entry) return
     entry.peer = undefined
     entry.serial = 0
@@ -146,11 +144,10 @@ class LinkQueue implements EventQueue {
   }
 
   unbound(port: number): void {
-    const entry = this.#entries.get(port)
+    const entry = this.#find(port)
     if (!entry) return
     this.disconnected(port)
-    this.#entries.delete(port)
-    this.#links.remove(entry)
+    if (!this.#unnamed.delete(port)) this.#links.remove(entry)
     entry.inbox.freeSlot(entry.slot)
     if (entry.inbox.isEmpty) {
       this.#links.dropInbox(this.#file.domid, entry.inbox)
@@ -159,9 +156,14 @@ class LinkQueue implements EventQueue {
   }
 
   raise(port: number): void {
-    const entry = this.#entries.get(port)
-    if (!entry?.bits.send()) return
+    const entry = this.#find(port)
+    if (!entry?.send()) return
     if (entry.isTold) entry.inbox.post(encodeU32(port))
     else entry.isRaised = true
+  }
+
+  #find(port: number): PortEntry | undefined {
+    const named = this.#links.find(this.#file.domid, port)
+    return named?.file === this.#file ? named : this.#unnamed.get(port)
   }
 }

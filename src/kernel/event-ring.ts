@@ -19,6 +19,8 @@ const RING_ENTRIES_FIXED = 1024
  *                 MASKED+PENDING ──► delivered again: MASKED
  */
 export interface PortBits {
+  /** The ring's own: false from the event's arrival until the port is written back. */
+  enabled: boolean
   /** An event is sent: true when the owner must be told of it, since the port was idle. */
   send(): boolean
   /** The port is written back: true when an event was pending, which is delivered by this. */
@@ -30,6 +32,7 @@ export const PORT_PENDING = 2
 
 /** The bits of a port whose sender lives in the same process. */
 export class LocalPortBits implements PortBits {
+  enabled = true
   #word = 0
 
   send(): boolean {
@@ -51,20 +54,14 @@ export class LocalPortBits implements PortBits {
   }
 }
 
-interface BoundPort {
-  readonly bits: PortBits
-  /** False from the event's arrival until the port is written back. */
-  enabled: boolean
-}
-
 /**
  * What a descriptor of /dev/xen/evtchn keeps between an event and its reader: the ring of port
  * numbers and which ports may enter it. A one-shot edge protocol: a port is queued once, then
  * silent until it is written back. Source: drivers/xen/evtchn.c (Linux 6.12.117);
  * cases 187 to 194, 215 to 218, 256 to 265.
  */
-export class EventRing {
-  readonly #ports = new Map<number, BoundPort>()
+export class EventRing<Bits extends PortBits = PortBits> {
+  readonly #ports = new Map<number, Bits>()
   readonly #grows: boolean
   #ring: Uint32Array
   #prod = 0
@@ -87,13 +84,14 @@ export class EventRing {
     return this.#ports.keys()
   }
 
-  has(port: number): boolean {
-    return this.#ports.has(port)
+  /** The bits of a port that is bound. */
+  get(port: number): Bits | undefined {
+    return this.#ports.get(port)
   }
 
   /** Takes a port in, enabled. A ring that grows keeps what is in it. */
-  bind(port: number, bits: PortBits): void {
-    this.#ports.set(port, { bits, enabled: true })
+  bind(port: number, bits: Bits): void {
+    this.#ports.set(port, bits)
     if (this.#grows && this.#ports.size > this.#ring.length) this.#grow()
   }
 
@@ -169,7 +167,7 @@ export class EventRing {
     const bound = this.#ports.get(port)
     if (!bound || bound.enabled) return
     bound.enabled = true
-    if (bound.bits.unmask()) this.arrived(port)
+    if (bound.unmask()) this.arrived(port)
   }
 
   #grow(): void {

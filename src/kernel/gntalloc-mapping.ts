@@ -40,7 +40,7 @@ export class GntallocMapping implements PageBacking {
 
   frames(first: number, count: number): FrameRun[] {
     const refs = this.#refs.subarray(first, first + count)
-    return frameRuns(this.#domain.xen.grants.readFrames(refs), count)
+    return frameRuns(this.#domain.xen.grants.readFrames(refs), refs.length)
   }
 
   isForeign(): boolean {

@@ -5,7 +5,6 @@ import type { KernelRules } from './profiles.ts'
 /** The receiving half of an evtchn descriptor in this very process: ring and bits are objects. */
 export class LocalEventQueue implements EventQueue {
   readonly ring: EventRing
-  readonly #bits = new Map<number, LocalPortBits>()
   readonly #listeners = new Set<() => void>()
 
   constructor(rules: Pick<KernelRules, 'ringGrows'>) {
@@ -21,9 +20,7 @@ export class LocalEventQueue implements EventQueue {
   }
 
   bound(port: number, _peer: PortPeer): undefined {
-    const bits = new LocalPortBits()
-    this.#bits.set(port, bits)
-    this.ring.bind(port, bits)
+    this.ring.bind(port, new LocalPortBits())
   }
 
   connected(_port: number, _peerDomid: number, _peerPort: number): void {}
@@ -31,11 +28,10 @@ export class LocalEventQueue implements EventQueue {
   disconnected(_port: number): void {}
 
   unbound(port: number): void {
-    this.#bits.delete(port)
     this.ring.unbind(port)
   }
 
   raise(port: number): void {
-    if (this.#bits.get(port)?.send()) this.ring.arrived(port)
+    if (this.ring.get(port)?.send()) this.ring.arrived(port)
   }
 }
