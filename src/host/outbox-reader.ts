@@ -1,3 +1,4 @@
+import { copyWords } from '../base/copy-words.ts'
 import { ProtocolError } from '../base/errors.ts'
 import { nanoseconds } from '../base/nanoseconds.ts'
 import { compareExchange, load } from '../memory/atomics.ts'
@@ -7,8 +8,6 @@ import { BodyReader, HEADER_SIZE, type MessageBytes, OUTBOX_LENGTH } from './wir
 
 const CAPACITY = OUTBOX_BYTES - HEADER_SIZE
 const HEADER_WORDS = HEADER_SIZE / 4
-/** Up to so many words a loop copies faster than set(). */
-const COPY_LOOP_MAX = 64
 const NEVER = Number.POSITIVE_INFINITY
 
 /** A call that a client has left. */
@@ -56,8 +55,9 @@ export class OutboxReader {
       if (length <= copied || length > CAPACITY || length % 4 !== 0) {
         throw new ProtocolError('ERR_HOST_PROTOCOL', `${length} bytes in an outbox`)
       }
-      const into = this.#room.words
-      copyWords(words, HEADER_WORDS, into, copied >>> 2, length >>> 2)
+      const start = copied >>> 2
+      const count = (length >>> 2) - start
+      copyWords(words, HEADER_WORDS + start, count, this.#room.words, start)
       copied = length
       length = compareExchange(words, OUTBOX_LENGTH, copied, 0)
       if (length !== copied) continue
@@ -100,18 +100,6 @@ export class OutboxReader {
     if (this.time <= now || this.time === NEVER || this.time <= nanoseconds()) return
     throw new ProtocolError('ERR_HOST_PROTOCOL', 'a call in an outbox is of the future')
   }
-}
-
-/** Copies the words from `start` up to `end`, which lie `offset` further on in `from`. */
-function copyWords(
-  from: Uint32Array,
-  offset: number,
-  into: Uint32Array,
-  start: number,
-  end: number,
-): void {
-  if (end - start > COPY_LOOP_MAX) into.set(from.subarray(offset + start, offset + end), start)
-  else for (let i = start; i < end; i++) into[i] = from[offset + i] as number
 }
 
 function takenRoom(): MessageBytes {

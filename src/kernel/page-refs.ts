@@ -1,8 +1,7 @@
+import { copyWords, WORDS_LOOP_MAX } from '../base/copy-words.ts'
 import type { Refs } from '../hypervisor/grant-table.ts'
 
 const CHUNK = 512
-/** Up to so many words a loop is faster than a call of the engine. */
-const LOOP_MAX = 32
 
 interface Chunk {
   readonly refs: Refs
@@ -31,7 +30,7 @@ export class PageRefs {
       const chunk = this.#open(Math.floor((first + done) / CHUNK))
       const at = (first + done) % CHUNK
       const count = Math.min(refs.length - done, CHUNK - at)
-      copy(refs, done, count, chunk.refs, at)
+      copyWords(refs, done, count, chunk.refs, at)
       chunk.live += count
       done += count
     }
@@ -51,7 +50,7 @@ export class PageRefs {
       const from = (this.#chunks.get(Math.floor((first + done) / CHUNK)) as Chunk).refs
       const at = (first + done) % CHUNK
       const here = Math.min(count - done, CHUNK - at)
-      copy(from, at, here, refs, done)
+      copyWords(from, at, here, refs, done)
       done += here
     }
     return refs
@@ -107,14 +106,9 @@ export class PageRefs {
   }
 }
 
-function copy(from: Refs, at: number, count: number, to: Refs, start: number): void {
-  if (count > LOOP_MAX) to.set(from.subarray(at, at + count), start)
-  else for (let i = 0; i < count; i++) to[start + i] = from[at + i] as number
-}
-
 /** Whether a page in the range has no ref. */
 function hasNone(refs: Refs, at: number, end: number): boolean {
-  if (end - at > LOOP_MAX) return refs.subarray(at, end).includes(0)
+  if (end - at > WORDS_LOOP_MAX) return refs.subarray(at, end).includes(0)
   for (let i = at; i < end; i++) if (refs[i] === 0) return true
   return false
 }
