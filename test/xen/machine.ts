@@ -45,17 +45,16 @@ interface Pair {
 }
 const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
 
-/** Both pairs of a machine, which have no domain's grants to another in common: refs come again. */
+/**
+ * Both pairs of a machine at a time, which have no domain's grants to another in common, since refs
+ * come again.
+ */
 function shells(kernel: KernelName): string[] {
-  return Object.entries(PAIRS[kernel]).map(
-    ([pair, sides]) =>
-      `node /payload/dom0/${basename(TWO_SHELLS)} '${sidesArgument(sides)}' >/host/${shellsFile(pair)}`,
+  const program = `/payload/dom0/${basename(TWO_SHELLS)}`
+  const plays = Object.entries(PAIRS[kernel]).map(
+    ([pair, sides]) => `node ${program} '${sidesArgument(sides)}' >/host/${shellsFile(pair)} &`,
   )
-}
-
-/** Scripts of dom0 that may run at the same time, and the end of all. */
-function together(scripts: readonly string[]): string[] {
-  return [...scripts.map(script => `(${script}) &`), 'wait']
+  return [...plays, 'wait']
 }
 
 /** A machine has two processors: on two cores of a busy host, two machines take longer than in turn. */
@@ -111,10 +110,10 @@ export default async function runOnce({ provide }: TestProject): Promise<void> {
     const last = [SUITE, ...REFUSALS]
     const dom0 = [BAD_INPUT, TWO_SHELLS]
     const more = [...dom0, ...(await compileCalls(programs))]
-    const commands = [...together(shells('6.12')), ...CALLS_COMMANDS, ...last]
+    const commands = [...shells('6.12'), ...CALLS_COMMANDS, ...last]
     const [newer, older] = await allOrNone(
       stop => boot('6.12', commands, { dist, dom0: more }, stop),
-      stop => boot('6.1', [...together(shells('6.1')), ...last], { dist, dom0 }, stop),
+      stop => boot('6.1', [...shells('6.1'), ...last], { dist, dom0 }, stop),
     )
     const { told } = newer
     provide('onXen', {
