@@ -6,7 +6,7 @@
  * It is in C for what a Node process cannot do: fork and go on, survive SIGSEGV and SIGBUS and tell
  * of them, have a signal interrupt a call, move its own memory about.
  *
- *     gcc -O1 -static -o puppet puppet.c
+ *     gcc -O1 -o puppet puppet.c
  *     INTERDOM_DOMID=0 ./puppet
  */
 #define _GNU_SOURCE

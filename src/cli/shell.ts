@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto'
 import { Command } from 'commander'
 import type { ConnectOptions, PlatformName } from '../platform-choice.ts'
 import { domidArgument, fromOptions, platformArgument, reported, strict } from './usage.ts'
@@ -31,7 +30,7 @@ async function shell(flags: ShellFlags, command: Command): Promise<void> {
   const xen = await fromOptions(command, () => connect(options))
   try {
     const { pid } = process
-    const random = () => randomInt(2 ** 32)
+    const random = () => Math.floor(Math.random() * 2 ** 32)
     const interpreter = new ShellInterpreter(xen.platform, { pid, random })
     const { stdin, stdout } = process
     if (stdin.isTTY && stdout.isTTY) await terminalSession(interpreter, xen.domid, stdin, stdout)

@@ -8,7 +8,8 @@ import { entryPoint } from '../base/entry-point.ts'
 const DEPENDENCIES = ['commander', 'koffi', `@koromix/koffi-linux-${process.arch}`]
 
 /** What of them no program loads on Linux with glibc; each byte goes into every domain. */
-const NOT_LOADED = /\.(cc|hh|h|d\.[cm]?ts|map|tsbuildinfo|md)$|\/(musl_\w+|vendor)$/
+const NOT_LOADED =
+  /\.(cc|hh|h|S|asm|inc|def|txt|d\.[cm]?ts|map|tsbuildinfo|md)$|\/(musl_\w+|vendor|cnoke\.cjs)$/
 
 /** The compiled code of this package, of which conformance/main.js is a part. */
 const DIST = fileURLToPath(entryPoint(import.meta.url, '../'))

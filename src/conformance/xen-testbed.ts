@@ -28,11 +28,14 @@ const TAIL_LINES = 20
 /** As many other domains as a case asks for at a time. */
 export const SUITE_GUESTS = 2
 
-/** What runs the suite in a domain that has this package as its payload. */
-export const SUITE_COMMAND: string = [
-  `cd /payload && ${C_PUPPET_VARIABLE}=/payload/puppet`,
-  'node dist/conformance/main.js --platform xen --json --progress',
-].join(' ')
+/**
+ * What runs the suite in a domain that has this package as its payload.
+ * @param program - Path of the suite's program, below the payload.
+ */
+export function suiteCommand(program = 'dist/conformance/main.js'): string {
+  const command = `node ${program} --platform xen --json --progress`
+  return `cd /payload && ${C_PUPPET_VARIABLE}=/payload/puppet ${command}`
+}
 
 /** Whether this process runs in a PV domain of Xen, where the suite can use the devices. */
 export function isPvDomain(): boolean {
@@ -47,7 +50,7 @@ export async function runOnTestbed(options: TestbedOptions = {}): Promise<Confor
     ...(onStep && { onStep }),
     ...(signal && { signal }),
     guests: SUITE_GUESTS,
-    dom0: [SUITE_COMMAND, ...words].join(' '),
+    dom0: [suiteCommand(), ...words].join(' '),
     onOutput: ({ stream, line }) => {
       if (stream === 'stderr') onLine?.(line)
     },

@@ -26,15 +26,13 @@ import {
 } from './image.ts'
 import { unpackKernel } from './kernel-image.ts'
 import { withLock } from './lock.ts'
+import { defaultKernel, guestPackages, xenVersion } from './package-names.ts'
 import {
-  defaultKernel,
   fetchPackages,
-  guestPackages,
   type PackageFile,
   resolveKernel,
   resolvePackages,
   unpackPackage,
-  xenVersion,
 } from './packages.ts'
 import { cacheFolder } from './places.ts'
 import { rootEntries } from './root-files.ts'

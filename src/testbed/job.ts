@@ -3,21 +3,9 @@ import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
+import { type DomainName, domainNames } from './domain-names.ts'
 import { execute } from './process.ts'
 import { steadyClock, unmitigated } from './qemu.ts'
-
-export type DomainName = 'dom0' | 'domu1' | 'domu2' | 'domu3' | 'domu4' | 'domu5'
-
-export const domainNames: readonly DomainName[] = [
-  'dom0',
-  'domu1',
-  'domu2',
-  'domu3',
-  'domu4',
-  'domu5',
-]
-/** dom0's shell script goes through the domains by these names. */
-export const maxGuests: number = domainNames.length - 1
 
 /** The unit in which dom0 reads the payload. */
 const payloadBlock = 64 * 1024

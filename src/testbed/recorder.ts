@@ -1,6 +1,7 @@
 import { join } from 'node:path'
+import type { DomainName } from './domain-names.ts'
 import { Follower } from './follower.ts'
-import { type DomainName, streams } from './job.ts'
+import { streams } from './job.ts'
 
 /** A line from a domain's command, or from the machine's console. */
 export interface OutputLine {

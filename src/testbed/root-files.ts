@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Entry } from './archive.ts'
 import { TestbedError } from './failure.ts'
 import { collectModules, moduleSets } from './modules.ts'
-import { xenVersion } from './packages.ts'
+import { xenVersion } from './package-names.ts'
 import { scriptsFolder } from './places.ts'
 import { execute } from './process.ts'
 

@@ -4,14 +4,12 @@ import { mkdir, mkdtemp, readdir, realpath, rm, stat, utimes } from 'node:fs/pro
 import { join } from 'node:path'
 import { build } from './build.ts'
 import { consoleTail } from './console-tail.ts'
+import { type DomainName, domainNames, maxGuests } from './domain-names.ts'
 import { exitCodes, TestbedError, type TestbedErrorCode } from './failure.ts'
 import { findImage, type Image, manifestPath, recipeFor } from './image.ts'
 import {
-  type DomainName,
-  domainNames,
   isRestored,
   type Job,
-  maxGuests,
   packPayload,
   prepareJob,
   readJob,
@@ -26,7 +24,7 @@ import {
   pollMilliseconds,
 } from './limits.ts'
 import { memoryFor, sizesOf } from './memory.ts'
-import { defaultKernel } from './packages.ts'
+import { defaultKernel } from './package-names.ts'
 import { cacheFolder } from './places.ts'
 import { ended, type Machine, type Start, startQemu } from './qemu.ts'
 import { type Output, type OutputLine, Recorder } from './recorder.ts'

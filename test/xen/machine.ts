@@ -4,8 +4,8 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import type { ConformanceReport } from '../../src/conformance/report.ts'
-import { parseReport, runWithPackage, SUITE_COMMAND } from '../../src/conformance/xen-testbed.ts'
-import { defaultKernel } from '../../src/testbed/packages.ts'
+import { parseReport, runWithPackage, suiteCommand } from '../../src/conformance/xen-testbed.ts'
+import { defaultKernel } from '../../src/testbed/package-names.ts'
 import { cacheFolder } from '../../src/testbed/places.ts'
 import type { RunOptions } from '../../src/testbed/run.ts'
 import { BAD_INPUT, BAD_INPUT_PEER, type BadInputPlace } from '../cli/bad-input.ts'
@@ -24,7 +24,9 @@ const KERNELS: Readonly<Record<KernelName, string>> = {
 /** The suite destroys all but one, and the script of bad input that one: none is made in between. */
 const GUESTS = 5
 
-const SHELL = 'exec node /payload/dist/cli/main.js shell'
+/** A domain has one processor: V8's threads for its own work would only take turns with the work. */
+const NODE_OPTIONS = '--v8-pool-size=0'
+const SHELL = `exec node ${NODE_OPTIONS} /payload/dist/cli/main.js shell`
 const dom0: ShellSide = { domid: 0, run: ['sh', '-c'], shell: SHELL }
 const guest = (domid: number): ShellSide => ({ domid, run: ['domu', String(domid)], shell: SHELL })
 
@@ -76,7 +78,11 @@ function place(): string {
     dist: '/payload/dist',
     A: 0,
     B: '$B',
-    peer: ['domu', '$B', `exec node /payload/${basename(BAD_INPUT_PEER)} /payload/dist 0`],
+    peer: [
+      'domu',
+      '$B',
+      `exec node ${NODE_OPTIONS} /payload/${basename(BAD_INPUT_PEER)} /payload/dist 0`,
+    ],
     commands: {
       lower: set(8, 8),
       raise: set(1024, 65_536),
@@ -92,11 +98,12 @@ function place(): string {
   return JSON.stringify(there).replaceAll('"', '\\"')
 }
 
+const SUITE_PROGRAM = 'suite.js'
 const SUITE_FILE = 'conformance.json'
 /** dom0 copies what is in /tmp/log to the host: below /host each line would be a round trip there. */
 const SUITE_LOG = 'log/conformance.log'
 /** Cases that failed are told by the report. */
-const SUITE = `(${SUITE_COMMAND}) >/host/${SUITE_FILE} 2>/tmp/${SUITE_LOG}`
+const SUITE = `(${suiteCommand(`dom0/${SUITE_PROGRAM}`)}) >/host/${SUITE_FILE} 2>/tmp/${SUITE_LOG}`
 
 /**
  * Starts Xen with its guests, once with each kernel, and runs all that needs it. The suite comes
@@ -106,9 +113,10 @@ export default async function runOnce({ provide }: TestProject): Promise<void> {
   const programs = await mkdtemp(join(tmpdir(), 'interdom-programs-'))
   try {
     const dist = join(programs, 'dist')
-    await bundlePackage(dist)
+    const suite = join(programs, SUITE_PROGRAM)
+    await bundlePackage(dist, suite)
     const last = [SUITE, ...REFUSALS]
-    const dom0 = [BAD_INPUT, TWO_SHELLS]
+    const dom0 = [BAD_INPUT, TWO_SHELLS, suite]
     const more = [...dom0, ...(await compileCalls(programs))]
     const commands = [...shells('6.12'), ...CALLS_COMMANDS, ...last]
     const [newer, older] = await allOrNone(
@@ -173,7 +181,7 @@ async function boot(
   const folder = await mkdtemp(join(tmpdir(), 'interdom-sequences-'))
   const options: RunOptions = {
     kernel: KERNELS[kernel],
-    dom0: [PLAY_COMMAND, ...commands].join('\n'),
+    dom0: [`export NODE_OPTIONS=${NODE_OPTIONS}`, PLAY_COMMAND, ...commands].join('\n'),
     guests: GUESTS,
     snapshot: true,
     signal,
