@@ -65,6 +65,7 @@
 #define CONNECT_EVERY_US 20000
 #define DESCRIPTORS 1024
 #define BYTES_MAX 65536
+#define TAPE_MAX (4 * BYTES_MAX)
 #define WORDS_MAX 512
 
 static void die(const char *why) {
@@ -118,6 +119,13 @@ static long number(const char *text) {
     if (*text == '%') return variables[GUEST];
     if (*text == '@') return (long)arena + strtol(text + 1, NULL, 10);
     return strtoll(text, NULL, 10);
+}
+
+/* The list ends with NULL. */
+static bool is_among(const char *const *list, const char *text) {
+    for (; *list; list++)
+        if (!strcmp(*list, text)) return true;
+    return false;
 }
 
 /* ---- arguments ---- */
@@ -296,7 +304,7 @@ static long play(void) {
     return 0;
 }
 
-/* ---- processes: each is told its lines, and writes to the tape itself ---- */
+/* ---- processes: each is told its lines, those in a row at once, and writes to the tape ---- */
 
 static struct process {
     pid_t pid;
@@ -304,34 +312,45 @@ static struct process {
     int done; /* from it, a byte for each line */
 } processes[PROCESSES];
 
-static void tell_tape(long result) {
-    static char text[BYTES_MAX * 2 + 64];
-    int length = sprintf(text, "%ld", result);
-    if (byte_count > 0) text[length++] = ' ';
-    for (size_t i = 0; i < byte_count; i++) {
-        text[length++] = "0123456789abcdef"[bytes[i] >> 4];
-        text[length++] = "0123456789abcdef"[bytes[i] & 15];
-    }
-    text[length++] = '\n';
-    for (int done = 0; done < length;) {
-        ssize_t written = write(1, text + done, (size_t)(length - done));
+static char tape[TAPE_MAX];
+static size_t tape_length;
+
+static void write_tape(void) {
+    for (size_t done = 0; done < tape_length;) {
+        ssize_t written = write(1, tape + done, tape_length - done);
         if (written < 0) _exit(1);
-        done += (int)written;
+        done += (size_t)written;
     }
+    tape_length = 0;
+}
+
+static void tell_tape(long result) {
+    if (tape_length > TAPE_MAX - 2 * BYTES_MAX - 64) write_tape();
+    tape_length += (size_t)sprintf(tape + tape_length, "%ld", result);
+    if (byte_count > 0) tape[tape_length++] = ' ';
+    for (size_t i = 0; i < byte_count; i++) {
+        tape[tape_length++] = "0123456789abcdef"[bytes[i] >> 4];
+        tape[tape_length++] = "0123456789abcdef"[bytes[i] & 15];
+    }
+    tape[tape_length++] = '\n';
 }
 
 static void be_process(int in, int out) {
-    static char line[BYTES_MAX];
+    static char lines[PAGE + 1];
     struct sigaction action = {.sa_handler = fault};
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
     for (;;) {
-        /* The conductor waits for each line to be done before it writes the next. */
-        ssize_t length = read(in, line, sizeof line - 1);
+        /* The conductor waits for these to be done before it writes others. */
+        ssize_t length = read(in, lines, PAGE);
         if (length <= 0) _exit(0);
-        line[length] = 0;
-        split(line);
-        tell_tape(play());
+        lines[length] = 0;
+        for (char *line = lines, *end; (end = strchr(line, '\n')); line = end + 1) {
+            *end = 0;
+            split(line);
+            tell_tape(play());
+        }
+        write_tape();
         if (write(out, "", 1) != 1) _exit(1);
     }
 }
@@ -340,7 +359,7 @@ static struct process *process(long n) {
     if (n < 0 || n >= PROCESSES) die("no such process");
     struct process *one = &processes[n];
     if (one->pid) return one;
-    /* A line longer than a pipe takes at once would come in pieces: packets do not. */
+    /* What is longer than a pipe has room for would come in pieces: packets do not. */
     int line[2], done[2];
     if (pipe2(line, O_DIRECT | O_CLOEXEC) || pipe2(done, O_CLOEXEC)) die("no pipe");
     one->pid = fork();
@@ -360,6 +379,30 @@ static struct process *process(long n) {
     one->line = line[1];
     one->done = done[0];
     return one;
+}
+
+/* Lines in a row for one process, which are told together: a switch to it costs more than a call. */
+static char batch[PAGE];
+static size_t batch_length;
+static long batch_process;
+
+/* Whoever goes on with anything else must have what was kept played before. */
+static void play_batch(void) {
+    char byte;
+    if (!batch_length) return;
+    struct process *one = process(batch_process);
+    if (write(one->line, batch, batch_length) != (ssize_t)batch_length) die("a process is gone");
+    if (read(one->done, &byte, 1) != 1) die("a process died");
+    batch_length = 0;
+}
+
+static void keep(long n, const char *line) {
+    size_t length = strlen(line);
+    if (length > PAGE) die("too long a line");
+    if (n != batch_process || batch_length + length > PAGE) play_batch();
+    batch_process = n;
+    memcpy(batch + batch_length, line, length);
+    batch_length += length;
 }
 
 static void end(struct process *one) {
@@ -493,13 +536,10 @@ static void hear_guest(void) {
 /* Whether a line can end in an event for the other domain. */
 static bool can_send(const char *line) {
     static const char *const calls[] = {
-        "ioctl", "pointer", "close", "mmap", "munmap", "reset", "kill",
+        "ioctl", "pointer", "close", "mmap", "munmap", "reset", "kill", NULL,
     };
     char call[16];
-    if (sscanf(line, "%*d %15s", call) != 1) return false;
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-        if (!strcmp(call, calls[i])) return true;
-    return false;
+    return sscanf(line, "%*d %15s", call) == 1 && is_among(calls, call);
 }
 
 /*
@@ -508,6 +548,7 @@ static bool can_send(const char *line) {
  */
 static void forward(const char *line) {
     size_t length = strlen(line);
+    play_batch();
     if (!from_guest) die("no guest");
     if (length >= PAGE) die("too long a line");
     memcpy(lines_told + lines_length, line, length);
@@ -533,10 +574,13 @@ static long set_limit(const char *module, const char *pages) {
 
 /* The calls of the machine, which no process makes; false for those that one does. */
 static bool perform_here(char *line) {
+    static const char *const ours[] = {"kill", "guest", "destroy", "settle", "limit", NULL};
     char module[32], pages[16];
     long n, ms, result = 0;
     char call[16];
     if (sscanf(line, "%ld %15s", &n, call) != 2) die("not a line");
+    if (!is_among(ours, call)) return false;
+    play_batch();
     if (!strcmp(call, "kill")) {
         end(&processes[n]);
     } else if (!strcmp(call, "guest")) {
@@ -548,21 +592,17 @@ static bool perform_here(char *line) {
     } else if (sscanf(line, "%ld limit %31s %15s", &n, module, pages) == 3) {
         result = set_limit(module, pages);
     } else {
-        return false;
+        die("not a line");
     }
     tell_tape(result);
+    write_tape();
     return true;
 }
 
 static void play_here(char *line) {
-    char *rest, byte;
+    char *rest;
     long n = strtol(line, &rest, 10);
-    if (perform_here(line)) return;
-    struct process *one = process(n);
-    size_t length = strlen(++rest);
-    if (length >= PAGE) die("too long a line");
-    if (write(one->line, rest, length) != (ssize_t)length) die("a process is gone");
-    if (read(one->done, &byte, 1) != 1) die("a process died");
+    if (!perform_here(line)) keep(n, rest + 1);
 }
 
 int main(int count, char **arguments) {
@@ -580,6 +620,7 @@ int main(int count, char **arguments) {
             learn(line);
         } else if (is_peer) {
             if (*line != '.') play_here(line);
+            play_batch();
             tell_variables(1);
             tell(1, ".\n", 2);
         } else if (strtol(line, NULL, 10) >= GUEST_PROCESSES) {
@@ -591,6 +632,7 @@ int main(int count, char **arguments) {
         }
     }
     hear_guest();
+    play_batch();
     for (int i = 0; i < PROCESSES; i++) end(&processes[i]);
     return 0;
 }

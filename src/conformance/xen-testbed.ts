@@ -28,12 +28,15 @@ const TAIL_LINES = 20
 /** As many other domains as a case asks for at a time. */
 export const SUITE_GUESTS = 2
 
+/** A domain has one processor: V8's threads that collect garbage would only take turns on it. */
+export const NODE = 'node --single-threaded-gc'
+
 /**
  * What runs the suite in a domain that has this package as its payload.
  * @param program - Path of the suite's program, below the payload.
  */
 export function suiteCommand(program = 'dist/conformance/main.js'): string {
-  const command = `node ${program} --platform xen --json --progress`
+  const command = `${NODE} ${program} --platform xen --json --progress`
   return `cd /payload && ${C_PUPPET_VARIABLE}=/payload/puppet ${command}`
 }
 

@@ -4,7 +4,12 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import type { ConformanceReport } from '../../src/conformance/report.ts'
-import { parseReport, runWithPackage, suiteCommand } from '../../src/conformance/xen-testbed.ts'
+import {
+  NODE,
+  parseReport,
+  runWithPackage,
+  suiteCommand,
+} from '../../src/conformance/xen-testbed.ts'
 import { defaultKernel } from '../../src/testbed/package-names.ts'
 import { cacheFolder } from '../../src/testbed/places.ts'
 import type { RunOptions } from '../../src/testbed/run.ts'
@@ -24,9 +29,7 @@ const KERNELS: Readonly<Record<KernelName, string>> = {
 /** The suite destroys all but one, and the script of bad input that one: none is made in between. */
 const GUESTS = 5
 
-/** A domain has one processor: V8's threads for its own work would only take turns with the work. */
-const NODE_OPTIONS = '--v8-pool-size=0'
-const SHELL = `exec node ${NODE_OPTIONS} /payload/dist/cli/main.js shell`
+const SHELL = `exec ${NODE} /payload/dist/cli/main.js shell`
 const dom0: ShellSide = { domid: 0, run: ['sh', '-c'], shell: SHELL }
 const guest = (domid: number): ShellSide => ({ domid, run: ['domu', String(domid)], shell: SHELL })
 
@@ -54,7 +57,7 @@ const shellsFile = (pair: string): string => `${pair.replaceAll(' ', '-')}.txt`
 function shells(kernel: KernelName): string[] {
   const program = `/payload/dom0/${basename(TWO_SHELLS)}`
   const plays = Object.entries(PAIRS[kernel]).map(
-    ([pair, sides]) => `node ${program} '${sidesArgument(sides)}' >/host/${shellsFile(pair)} &`,
+    ([pair, sides]) => `${NODE} ${program} '${sidesArgument(sides)}' >/host/${shellsFile(pair)} &`,
   )
   return [...plays, 'wait']
 }
@@ -67,7 +70,7 @@ const REFUSALS_FILE = 'refusals.txt'
 const REFUSALS = [
   'for n in $(xenstore-list /local/domain); do [ $n = 0 ] || B=$n; done',
   '[ -n "$B" ] || B=$(new-guest)',
-  `node /payload/dom0/${basename(BAD_INPUT)} "${place()}" >/host/${REFUSALS_FILE}`,
+  `${NODE} /payload/dom0/${basename(BAD_INPUT)} "${place()}" >/host/${REFUSALS_FILE}`,
 ]
 
 function place(): string {
@@ -78,11 +81,7 @@ function place(): string {
     dist: '/payload/dist',
     A: 0,
     B: '$B',
-    peer: [
-      'domu',
-      '$B',
-      `exec node ${NODE_OPTIONS} /payload/${basename(BAD_INPUT_PEER)} /payload/dist 0`,
-    ],
+    peer: ['domu', '$B', `exec ${NODE} /payload/${basename(BAD_INPUT_PEER)} /payload/dist 0`],
     commands: {
       lower: set(8, 8),
       raise: set(1024, 65_536),
@@ -181,7 +180,7 @@ async function boot(
   const folder = await mkdtemp(join(tmpdir(), 'interdom-sequences-'))
   const options: RunOptions = {
     kernel: KERNELS[kernel],
-    dom0: [`export NODE_OPTIONS=${NODE_OPTIONS}`, PLAY_COMMAND, ...commands].join('\n'),
+    dom0: [PLAY_COMMAND, ...commands].join('\n'),
     guests: GUESTS,
     snapshot: true,
     signal,
