@@ -78,7 +78,8 @@ function filterOf({ only }: Options): { filter?: (one: { id: number }) => boolea
 /** Where the line of a case goes: not among the JSON. */
 function progressOf({ json, progress }: Options): (line: string) => void {
   if (!json) return line => console.log(line)
-  return progress ? line => console.error(line) : () => {}
+  // A console formats first, which an emulated processor notices.
+  return progress ? line => process.stderr.write(`${line}\n`) : () => {}
 }
 
 function selection(text: string): Selection {

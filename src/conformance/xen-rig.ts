@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
@@ -30,6 +30,9 @@ const PARAMETERS: Readonly<Record<LimitName, string>> = {
   'gntalloc.limit': '/sys/module/xen_gntalloc/parameters/limit',
   'gntdev.limit': '/sys/module/xen_gntdev/parameters/limit',
 }
+
+/** An int of the kernel in decimal and a newline. */
+const LIMIT_DIGITS = 16
 
 /** The domain of Xen that this process runs in, which must be PV and ours alone. */
 export async function createXenRig(profile?: ProfileName): Promise<Rig> {
@@ -74,6 +77,9 @@ class XenRig implements Rig {
   readonly #pool = new PuppetPool({ start: () => this.#start() })
   readonly #cPuppet: string | undefined
   readonly #guests: XenGuests | undefined
+  /** The file of the limit of granted pages, which is read and written after each case. */
+  readonly #limit = openSync(PARAMETERS['gntalloc.limit'], 'r+')
+  readonly #text = Buffer.alloc(LIMIT_DIGITS)
 
   constructor(
     kernel: string,
@@ -136,6 +142,7 @@ class XenRig implements Rig {
     await this.#own.reset()
     await this.#pool.close()
     await this.#guests?.close()
+    closeSync(this.#limit)
   }
 
   /**
@@ -144,15 +151,15 @@ class XenRig implements Rig {
    * the rest of a case.
    */
   async #assertQuotaIsFree(): Promise<void> {
-    const limit = readFileSync(PARAMETERS['gntalloc.limit'], 'utf8')
+    const limit = this.#text.subarray(0, readSync(this.#limit, this.#text, 0, LIMIT_DIGITS, 0))
     const argument = encodeAllocGref({ domid: this.domid, flags: 0, count: 1 })
     const fd = await ok(this.#own.open('gntalloc', { access: 'readwrite', nonblock: true }))
-    writeFileSync(PARAMETERS['gntalloc.limit'], '1')
+    writeSync(this.#limit, '1', 0)
     try {
       const { result } = await this.#own.ioctl(fd, GNTALLOC_ALLOC_GREF, argument)
       if (result < 0) throw new Error(`pages are still granted: ALLOC of the only one is ${result}`)
     } finally {
-      writeFileSync(PARAMETERS['gntalloc.limit'], limit)
+      writeSync(this.#limit, limit, 0, limit.length, 0)
       await this.#own.close(fd)
     }
   }

@@ -68,7 +68,7 @@ const indexes: readonly ConformanceCase[] = [
     const d = await t.gntdev()
     const model = new IndexModel()
     const roll = rolls()
-    for (let step = 0; step < 800; step++) {
+    for (let step = 0; step < 300; step++) {
       const gone = roll(2) === 0 ? model.take(roll(model.spans.length)) : undefined
       if (gone) await ok(d.unmap(gone.start * PAGE_SIZE, gone.count))
       else {
