@@ -42,42 +42,58 @@ async function wake() {
 }
 
 /**
- * Both ends of many channels: against round trips of nothing, and against as many calls of the host
- * that are refused at once. The figure is that of a warm program: the first rounds of a process run
- * in the interpreter, while the compiler works on the same core, and take several times as long.
- * What the collector does about channels of the rounds before is in it.
+ * Many channels with one peer: our ends of those that another process offers, and both ends in one
+ * process. Against round trips of nothing, and against as many calls of the host that are refused
+ * at once. The figure is that of a warm program: the first rounds of a process run in the
+ * interpreter, while the compiler works on the same core, and take several times as long. What the
+ * collector does about channels of the rounds before is in it.
  */
 async function channels() {
-  const two = await connect({ domid: 2 })
+  const offerer = fork(program('events-offerer.mjs'), [], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, INTERDOM_DOMID: '2' },
+  })
+  pin(offerer.pid, process.env.PEER_CORE)
+  const third = await connect({ domid: 3 })
   const device = xen.open('evtchn', { nonblock: true })
   const bare = bareTrips(process.env.ECHO)
+  let offered = []
   const sides = {
-    loaded: () => bindAll(two),
-    bare: () => bare(2 * CHANNELS),
+    ours: () => offered.map(port => xen.evtchn.bindInterdomain({ domid: 2, port })),
+    both: () => bindAll(third),
+    bare: () => bare(CHANNELS),
     refused: () => {
-      for (let i = 0; i < 2 * CHANNELS; i++) device.ioctl(EVTCHN_UNBIND, NO_PORT)
+      for (let i = 0; i < CHANNELS; i++) device.ioctl(EVTCHN_UNBIND, NO_PORT)
     },
   }
-  const times = { loaded: [], bare: [], refused: [] }
+  const times = { ours: [], both: [], bare: [], refused: [] }
   for (let round = -12; round < 31; round++) {
-    for (const side of [...inTurn(round), 'refused']) {
+    offerer.send({ offer: CHANNELS })
+    ;[offered] = await once(offerer, 'message')
+    for (const side of round % 2 ? Object.keys(sides) : Object.keys(sides).reverse()) {
       const start = process.hrtime.bigint()
       const ports = sides[side]()
       if (round >= 0) times[side].push(Number(process.hrtime.bigint() - start))
       for (const port of ports ?? []) port.close()
     }
   }
+  offerer.disconnect()
   device.close()
-  two.close()
-  const { loaded, refused } = times
-  return { trips: figures(times), calls: figures({ loaded, bare: refused }) }
+  third.close()
+  const { ours, both, bare: trips, refused } = times
+  const twice = refused.map(ns => 2 * ns)
+  return {
+    calls: figures({ loaded: ours, bare: refused }),
+    trips: figures({ loaded: ours, bare: trips }),
+    both: figures({ loaded: both, bare: twice }),
+  }
 }
 
-function bindAll(two) {
+function bindAll(other) {
   const ports = []
   for (let i = 0; i < CHANNELS; i++) {
-    const near = xen.evtchn.bindUnbound({ to: 2 })
-    ports.push(near, two.evtchn.bindInterdomain({ domid: 1, port: near.port }))
+    const near = xen.evtchn.bindUnbound({ to: other.domid })
+    ports.push(near, other.evtchn.bindInterdomain({ domid: 1, port: near.port }))
   }
   return ports
 }

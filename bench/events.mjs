@@ -44,14 +44,19 @@ async function plainRows(at, folder) {
   return [
     { title: `notify to wake against a byte in a FIFO, ${place}`, atMost: 1.15, ...wake },
     {
-      title: `1,000 channels with one peer, ms beyond 2,000 refused calls, ${place}`,
+      title: `1,000 channels with one peer, ms beyond 1,000 refused calls, ${place}`,
       atMost: 5,
       ...beyond(channels.calls),
     },
     {
-      title: `1,000 channels with one peer, ms beyond 2,000 bare round trips, ${place}`,
+      title: `1,000 channels with one peer, ms beyond 1,000 bare round trips, ${place}`,
       atMost: 5,
       ...beyond(channels.trips),
+    },
+    {
+      title: `both ends of 1,000 channels in one process, ms beyond 2,000 refused calls, ${place}`,
+      atMost: 10,
+      ...beyond(channels.both),
     },
     {
       title: `SIGKILL to the peer's event against the end of a unix socket, ${place}`,

@@ -94,8 +94,8 @@ export const evtchn = [
     file,
     edits: [
       [
-        'if (!this.#ports.has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
-        'if (!this.#ports.has(port)) return this.refuse(ERRNO.EINVAL, { port })\n    this.domain',
+        'if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
+        'if (!this.#has(port)) return this.refuse(ERRNO.EINVAL, { port })\n    this.domain',
       ],
     ],
   },
@@ -105,7 +105,7 @@ export const evtchn = [
     file,
     edits: [
       [
-        'if (!this.#ports.has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
+        'if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
         'if (!this.domain.ports.has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
       ],
     ],
@@ -114,13 +114,13 @@ export const evtchn = [
     name: 'evtchn-static-twice',
     bug: 'BIND_STATIC of a port that is bound here is not EISCONN',
     file,
-    edits: [['if (this.#ports.has(port)) return this.refuse(ERRNO.EISCONN, { port })', '']],
+    edits: [['if (this.#has(port)) return this.refuse(ERRNO.EISCONN, { port })', '']],
   },
   {
     name: 'evtchn-close-keeps',
     bug: 'close leaves its ports bound',
     file,
-    edits: [['for (const port of [...this.#ports].sort((a, b) => a - b)) this.#letGo(port)', '']],
+    edits: [['for (const port of this.domain.ports.readBy(this.#queue)) this.#letGo(port)', '']],
   },
   {
     name: 'evtchn-overflow-writable',

@@ -16,8 +16,7 @@ export interface Dropped extends Closable {
  * (nodejs/node#49344).
  */
 export function closeDropped(dropped: Dropped): void {
-  const { NODE_V8_COVERAGE: coverage } = process.env
-  if (dropped.isClosed || coverage !== undefined) return
+  if (dropped.isClosed || process.env['NODE_V8_COVERAGE'] !== undefined) return
   process.emitWarning(
     `${dropped.what} was dropped without close() and has been closed by the collector`,
     {

@@ -123,16 +123,13 @@ class LinkQueue implements EventQueue {
     }
     const entry = new PortEntry(this.#file, port, inbox)
     if (!this.#links.add(entry)) this.#unnamed.set(port, entry)
-    if (peer.kind === 'interdomain') this.connected(port, peer.domid, peer.port)
+    if (peer.kind === 'interdomain') this.#connect(entry, peer.domid, peer.port)
     return undefined
   }
 
   connected(port: number, peerDomid: number, peerPort: number): void {
     const entry = this.#find(port)
-    if (!entry) return
-    entry.peer = { domid: peerDomid, port: peerPort }
-    entry.serial = this.#links.serial()
-    entry.inbox.setConnection(entry.slot, entry.serial)
+    if (entry) this.#connect(entry, peerDomid, peerPort)
   }
 
   disconnected(port: number): void {
@@ -160,6 +157,12 @@ class LinkQueue implements EventQueue {
     if (!entry?.send()) return
     if (entry.isTold) entry.inbox.post(encodeU32(port))
     else entry.isRaised = true
+  }
+
+  #connect(entry: PortEntry, domid: number, port: number): void {
+    entry.peer = { domid, port }
+    entry.serial = this.#links.serial()
+    entry.inbox.setConnection(entry.slot, entry.serial)
   }
 
   #find(port: number): PortEntry | undefined {

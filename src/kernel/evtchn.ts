@@ -24,7 +24,6 @@ const DOMID_MASK = 0xffff
 export class EvtchnFile extends OpenFile {
   readonly device: DeviceName = 'evtchn'
   readonly #queue: EventQueue
-  readonly #ports = new Set<number>()
   #restrictedTo: number | undefined
 
   constructor(
@@ -39,10 +38,6 @@ export class EvtchnFile extends OpenFile {
 
   get domid(): number {
     return this.domain.domid
-  }
-
-  get ports(): ReadonlySet<number> {
-    return this.#ports
   }
 
   override get isMappable(): boolean {
@@ -94,7 +89,7 @@ export class EvtchnFile extends OpenFile {
   }
 
   override release(): void {
-    for (const port of [...this.#ports].sort((a, b) => a - b)) this.#letGo(port)
+    for (const port of this.domain.ports.readBy(this.#queue)) this.#letGo(port)
   }
 
   /** The queue, when it lives in this process. */
@@ -155,7 +150,7 @@ export class EvtchnFile extends OpenFile {
     const port = this.#word(argument, memory)
     if (port === undefined) return -ERRNO.EFAULT
     if (port >= this.domain.ports.bound) return -ERRNO.EINVAL
-    if (!this.#ports.has(port)) return this.refuse(ERRNO.ENOTCONN, { port })
+    if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })
     this.#letGo(port)
     return 0
   }
@@ -163,7 +158,7 @@ export class EvtchnFile extends OpenFile {
   #notify(argument: Address, memory: UserMemory): Result {
     const port = this.#word(argument, memory)
     if (port === undefined) return -ERRNO.EFAULT
-    if (!this.#ports.has(port)) return this.refuse(ERRNO.ENOTCONN, { port })
+    if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })
     this.domain.ports.send(port)
     return 0
   }
@@ -183,7 +178,7 @@ export class EvtchnFile extends OpenFile {
     if (!this.domain.profile.hasBindStatic) return -ERRNO.ENOSYS
     const port = this.#word(argument, memory)
     if (port === undefined) return -ERRNO.EFAULT
-    if (this.#ports.has(port)) return this.refuse(ERRNO.EISCONN, { port })
+    if (this.#has(port)) return this.refuse(ERRNO.EISCONN, { port })
     // Beyond what the FIFO ABI can name there is no interrupt for it (bind_evtchn_to_irq_chip).
     if (port >= FIFO_PORTS_MAX) return this.refuse(ERRNO.ENOMEM, { port })
     // The port itself is not verified, yet a second handler of one interrupt is not shared:
@@ -200,13 +195,16 @@ export class EvtchnFile extends OpenFile {
       if (peer.kind !== 'static') closeChannel(hypervisor, xen, port)
       return this.refuse(ERRNO.ENOMEM, refusal)
     }
-    this.#ports.add(port)
     this.domain.ports.bind(port, this.#queue, peer.kind === 'static')
     return port
   }
 
+  /** Whether this descriptor has bound the port. */
+  #has(port: number): boolean {
+    return this.domain.ports.queue(port) === this.#queue
+  }
+
   #letGo(port: number): void {
-    this.#ports.delete(port)
     this.#queue.unbound(port)
     this.domain.ports.unbind(port)
   }

@@ -89,6 +89,13 @@ export class PortBindings {
     return this.#bindings.get(port)?.queue
   }
 
+  /** The ports that a queue reads, in ascending order. */
+  readBy(queue: EventQueue): number[] {
+    const ports: number[] = []
+    for (const [port, binding] of this.#bindings) if (binding.queue === queue) ports.push(port)
+    return ports.sort((a, b) => a - b)
+  }
+
   /** Ports that some descriptor or notification holds. */
   *held(): Generator<{ port: number; isRead: boolean }> {
     for (const [port, binding] of this.#bindings) {
