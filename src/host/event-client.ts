@@ -101,7 +101,7 @@ export class EventClient {
     const slot = body.u32()
     body.u32()
     const inbox = this.#reader(id, fds)
-    inbox.ports++
+    inbox.bound(slot, port)
     this.ring.bind(port, new ClientPort(inbox, slot))
     if (isRaised) this.ring.arrived(port)
   }
@@ -112,7 +112,8 @@ export class EventClient {
     if (!bound) return
     this.ring.unbind(port)
     this.#forget(bound)
-    if (--bound.inbox.ports === 0) this.#closeInbox(bound.inbox)
+    bound.inbox.unbound(bound.slot)
+    if (bound.inbox.isEmpty) this.#closeInbox(bound.inbox)
   }
 
   /**
@@ -175,11 +176,6 @@ export class EventClient {
     if (bound?.inbox === inbox && bound.isMasked) this.ring.arrived(port)
   }
 
-  /** As if each of its ports had been named. */
-  readonly #allArrived = (inbox: InboxReader): void => {
-    for (const port of this.ring.ports()) this.#arrived(port, inbox)
-  }
-
   #connect(bound: ClientPort, fd: number, port: number): Outbound | number {
     this.#forget(bound)
     this.#socket.begin(OP.peer).u32(fd).u32(port)
@@ -204,7 +200,7 @@ export class EventClient {
       for (const fd of fds) close(fd)
       return known
     }
-    const inbox = new InboxReader(id, fds, this.#arrived, this.#allArrived)
+    const inbox = new InboxReader(id, fds, this.#arrived)
     this.#inboxes.set(id, inbox)
     epollAdd(this.#epoll, inbox.pipe, POLLIN)
     if (this.#isListening) this.#watch(inbox)

@@ -20,21 +20,16 @@ export class InboxReader {
   readonly pipe: number
   readonly states: SharedFile
   readonly connections: SharedFile
-  /** How many ports have their word here. */
-  ports = 0
+  /** The ports that have their word here, by its place; how many they are. */
+  readonly #ports: (number | undefined)[] = []
+  #used = 0
   readonly #arrived: Arrived
-  readonly #allArrived: (inbox: InboxReader) => void
   #taken = 0
   /** Watches a descriptor of its own, which it closes when it likes. */
   #socket: Socket | undefined
 
   /** Takes over the descriptors. */
-  constructor(
-    id: number,
-    fds: readonly number[],
-    arrived: Arrived,
-    allArrived: (inbox: InboxReader) => void,
-  ) {
+  constructor(id: number, fds: readonly number[], arrived: Arrived) {
     const [pipe, states, connections] = fds
     if (pipe === undefined || states === undefined || connections === undefined) {
       throw new XenError(-ERRNO.EPROTO, 'host bind')
@@ -44,7 +39,20 @@ export class InboxReader {
     this.states = mapped(states, true)
     this.connections = mapped(connections, false)
     this.#arrived = arrived
-    this.#allArrived = allArrived
+  }
+
+  get isEmpty(): boolean {
+    return this.#used === 0
+  }
+
+  bound(slot: number, port: number): void {
+    this.#ports[slot] = port
+    this.#used++
+  }
+
+  unbound(slot: number): void {
+    this.#ports[slot] = undefined
+    this.#used--
   }
 
   /**
@@ -103,11 +111,12 @@ export class InboxReader {
     if (length % 4 !== 0) exchange(this.states.words, LOOK_AT_ALL, 1)
   }
 
+  /** As if each port had been named: a sender makes us look at those that it may send to. */
   #lookAtAll(): void {
     const { words } = this.states
     if (load(words, LOOK_AT_ALL) === 0) return
     exchange(words, LOOK_AT_ALL, 0)
-    this.#allArrived(this)
+    for (const port of this.#ports) if (port !== undefined) this.#arrived(port, this)
   }
 }
 

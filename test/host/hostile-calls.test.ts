@@ -6,6 +6,7 @@ import { PAGE_SIZE } from '../../src/abi/page.ts'
 import type { HostUsage } from '../../src/host/administration.ts'
 import { Budget } from '../../src/host/budget.ts'
 import { ChunkStore } from '../../src/host/chunk-store.ts'
+import { LOOK_AT_ALL } from '../../src/host/inbox.ts'
 import { CHUNK_PAGES, LINK_SLOTS } from '../../src/host/limits.ts'
 import { mapFile } from '../../src/host/memfd.ts'
 import { giveOrder } from '../../src/host/orders.ts'
@@ -265,6 +266,35 @@ describe('a sender that floods its inbox', () => {
       await again
       port.unmask()
     }
+    close(pipe)
+    shared.close()
+  })
+
+  test('is looked at in all of its channels when it says so', async ({ machine }) => {
+    using receiver = await machine.connect({ domid: 1 })
+    using _ = await machine.connect({ domid: 2 })
+    using foe = new RawClient(machine, 2)
+    using first = receiver.evtchn.bindUnbound({ to: 2 })
+    using gone = receiver.evtchn.bindUnbound({ to: 2 })
+    using last = receiver.evtchn.bindUnbound({ to: 2 })
+    const device = foe.open('evtchn')
+    const ways = [first, gone, last].map(({ port }) => {
+      const bound = foe.bindInterdomain(device, 1, port)
+      const { fds, body } = foe.call(OP.peer, new BodyWriter().u32(device).u32(bound.result))
+      const [, , slot = 0] = [body.u32(), body.u32(), body.u32()]
+      for (const fd of bound.fds) close(fd)
+      return { fds, slot }
+    })
+    const [pipe = -1, states = -1, ...more] = ways.flatMap(({ fds }) => fds)
+    for (const fd of more) close(fd)
+    const shared = mapFile(states, LINK_SLOTS * 4, true)
+    if (typeof shared === 'number') throw new Error(`mmap: ${shared}`)
+    gone.close()
+    for (const { slot } of ways) shared.words[slot] = PORT_MASKED
+    shared.words[LOOK_AT_ALL] = 1
+    expect(write(pipe, encodeU32(0xdeadbeef))).toBe(4)
+    await Promise.all([first.pending(), last.pending()])
+    expect(shared.words[LOOK_AT_ALL]).toBe(0)
     close(pipe)
     shared.close()
   })
