@@ -7,7 +7,7 @@ export type KernelName = '6.12' | '6.1'
 /** What the runs of the machine told, for the tests. */
 export interface OnXen {
   readonly conformance: Readonly<Record<KernelName, ConformanceReport>>
-  /** What the script of two shells printed, by who was A and who was B. */
+  /** What the script of two shells printed, by who they were. */
   readonly shells: Readonly<Record<string, string>>
   /** What the script of bad input printed. */
   readonly refusals: Readonly<Record<KernelName, string>>
