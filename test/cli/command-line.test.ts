@@ -117,6 +117,10 @@ async function nothingOf(directory: string, domid: number): Promise<void> {
   }
 }
 
+test('the compiled command may be executed, as npx does', async () => {
+  expect(await execute(MAIN, ['--version'])).toMatchObject({ code: 0, err: '' })
+})
+
 describe('two shells on a host', () => {
   test('share a page to the byte, and each learns of the other’s SIGKILL', async ({
     directory,
