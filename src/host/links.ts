@@ -53,17 +53,12 @@ export class Links {
     return this.#ports.get(nameOf(domid, port))
   }
 
-  /** False when BIND_STATIC names a port that another descriptor has: that one keeps the name. */
-  add(entry: PortEntry): boolean {
-    const name = nameOf(entry.domid, entry.port)
-    if (this.#ports.has(name)) return false
-    this.#ports.set(name, entry)
-    return true
+  add(entry: PortEntry): void {
+    this.#ports.set(nameOf(entry.domid, entry.port), entry)
   }
 
   remove(entry: PortEntry): void {
-    const name = nameOf(entry.domid, entry.port)
-    if (this.#ports.get(name) === entry) this.#ports.delete(name)
+    this.#ports.delete(nameOf(entry.domid, entry.port))
   }
 
   /** A new inbox of a domain, or the facts when it may have no more. */
@@ -103,8 +98,6 @@ class LinkQueue implements EventQueue {
   readonly #links: Links
   readonly #file: EvtchnFile
   readonly #inboxes = new Map<number, Inbox>()
-  /** Entries that another descriptor has the name of. */
-  readonly #unnamed = new Map<number, PortEntry>()
 
   constructor(links: Links, file: EvtchnFile) {
     this.#links = links
@@ -122,7 +115,7 @@ class LinkQueue implements EventQueue {
       this.#inboxes.set(sender, inbox)
     }
     const entry = new PortEntry(this.#file, port, inbox)
-    if (!this.#links.add(entry)) this.#unnamed.set(port, entry)
+    this.#links.add(entry)
     if (peer.kind === 'interdomain') this.#connect(entry, peer.domid, peer.port)
     return undefined
   }
@@ -144,7 +137,7 @@ class LinkQueue implements EventQueue {
     const entry = this.#find(port)
     if (!entry) return
     this.disconnected(port)
-    if (!this.#unnamed.delete(port)) this.#links.remove(entry)
+    this.#links.remove(entry)
     entry.inbox.freeSlot(entry.slot)
     if (entry.inbox.isEmpty) {
       this.#links.dropInbox(this.#file.domid, entry.inbox)
@@ -166,7 +159,7 @@ class LinkQueue implements EventQueue {
   }
 
   #find(port: number): PortEntry | undefined {
-    const named = this.#links.find(this.#file.domid, port)
-    return named?.file === this.#file ? named : this.#unnamed.get(port)
+    const entry = this.#links.find(this.#file.domid, port)
+    return entry?.file === this.#file ? entry : undefined
   }
 }

@@ -109,11 +109,15 @@ export class Domain implements GuestPorts {
     this.#processes.delete(process)
   }
 
-  /** Its kernel never runs again: nothing is released, nothing fires (section 5.3). */
+  /**
+   * Its kernel never runs again: nothing is released, nothing fires (section 5.3). What reads its
+   * ports is no part of the machine, and would be found by the next domain of its number.
+   */
   halt(): void {
     for (const process of [...this.#processes]) process.halt()
     this.#processes.clear()
     this.#files.clear()
+    this.ports.abandon()
     this.hypervisor.destroyDomain(this.xen)
   }
 

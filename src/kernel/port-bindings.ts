@@ -79,6 +79,12 @@ export class PortBindings {
     if (!binding.isStatic) closeChannel(this.#xen, this.#domain, port)
   }
 
+  /** The domain is destroyed: whoever reads its ports lets them go, and Xen closes them itself. */
+  abandon(): void {
+    for (const [port, { queue }] of this.#bindings) queue?.unbound(port)
+    this.#bindings.clear()
+  }
+
   /** Sends on a port of this domain, whatever becomes of it (notify_remote_via_evtchn). */
   send(port: number): void {
     sendEvent(this.#xen, this.#domain, port)

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { test as bare, describe, expect, onTestFinished } from 'vitest'
 import { ERRNO } from '../../src/abi/errno.ts'
 import { connect } from '../../src/connect.ts'
-import type { HostStatus } from '../../src/host/administration.ts'
+import type { HostStatus, HostUsage } from '../../src/host/administration.ts'
 import { CallSocket } from '../../src/host/call-socket.ts'
 import { connectHost } from '../../src/host/connect-host.ts'
 import {
@@ -61,6 +61,27 @@ describe('a domain', () => {
     expect(seen.u8(0)).toBe(42)
     seen.close()
     expect(await domids(machine)).toEqual([8])
+  })
+
+  test('of a number that was destroyed has the events of its own ports', async ({ machine }) => {
+    using one = await machine.connect({ domid: 1 })
+    const usage = () => {
+      const { ports, booked } = giveOrder(machine.directory, { order: 'usage' }) as HostUsage
+      return { ports, booked }
+    }
+    const before = usage()
+    for (let life = 0; life < 3; life++) {
+      using two = await machine.connect({ domid: 2 })
+      using far = two.evtchn.bindUnbound({ to: 1 })
+      using near = one.evtchn.bindInterdomain({ domid: 2, port: far.port })
+      near.notify()
+      await far.pending()
+      far.notify()
+      await near.pending()
+      await machine.destroy(2)
+      near.close()
+      expect(usage()).toEqual(before)
+    }
   })
 
   test('made to stay stays', async ({ machine }) => {
