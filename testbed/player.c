@@ -309,18 +309,23 @@ static long play(void) {
 static struct process {
     pid_t pid;
     int line; /* to it */
-    int done; /* from it, a byte for each line */
+    int done; /* from it, a byte when it has played what it was told */
 } processes[PROCESSES];
+
+static void tell(int fd, const char *text, size_t length) {
+    while (length > 0) {
+        ssize_t written = write(fd, text, length);
+        if (written < 0) die("whom this player tells is gone");
+        text += written;
+        length -= (size_t)written;
+    }
+}
 
 static char tape[TAPE_MAX];
 static size_t tape_length;
 
 static void write_tape(void) {
-    for (size_t done = 0; done < tape_length;) {
-        ssize_t written = write(1, tape + done, tape_length - done);
-        if (written < 0) _exit(1);
-        done += (size_t)written;
-    }
+    tell(1, tape, tape_length);
     tape_length = 0;
 }
 
@@ -398,7 +403,7 @@ static void play_batch(void) {
 
 static void keep(long n, const char *line) {
     size_t length = strlen(line);
-    if (length > PAGE) die("too long a line");
+    if (length >= PAGE) die("too long a line");
     if (n != batch_process || batch_length + length > PAGE) play_batch();
     batch_process = n;
     memcpy(batch + batch_length, line, length);
@@ -430,15 +435,6 @@ static void learn(const char *line) {
     long n, value;
     if (sscanf(line, "= %ld %ld", &n, &value) != 2 || n < 0 || n >= VARIABLES) die("not a value");
     variables[n] = told[n] = value;
-}
-
-static void tell(int fd, const char *text, size_t length) {
-    while (length > 0) {
-        ssize_t written = write(fd, text, length);
-        if (written < 0) die("the other player is gone");
-        text += written;
-        length -= (size_t)written;
-    }
 }
 
 static void tell_variables(int fd) {
