@@ -218,7 +218,8 @@ export class Ranges {
   /** Unmaps everything, in ascending order, as the exit of the process would. Idempotent. */
   close(): void {
     this.#isClosed = true
-    for (const piece of this.#pieces.all()) this.#remove(piece, piece.start, piece.end, true)
+    for (const piece of this.#pieces.all())
+      if (piece.kind === 'live') this.#remove(piece, piece.start, piece.end, true)
   }
 
   #assertOpen(): void {
@@ -260,7 +261,7 @@ export class Ranges {
       return result
     }
     const lenders = new Set(pieces.flatMap(reachable))
-    for (const piece of pieces) this.#pieces.replace(piece, remains(piece, start, end))
+    for (const piece of pieces) this.#replace(piece, remains(piece, start, end))
     this.#pieces.insert(part({ start, end, kind: 'live', lenders: [...lenders] }, start, end))
     return result
   }
@@ -270,15 +271,18 @@ export class Ranges {
     if (!isReadable(prot)) this.#closed.insert({ start, end })
   }
 
-  /** Unmaps a part of a piece, or puts a tombstone there if someone may still look. */
+  /**
+   * Unmaps a part of a piece, or puts a tombstone there if someone may still look. If it is forced,
+   * what had a tombstone gets one anew, since the memory of that may be gone.
+   */
   #remove(piece: Piece, start: Address, end: Address, isForced = false): Result {
-    if (piece.kind === 'tombstone') return 0
+    if (piece.kind === 'tombstone' && !isForced) return 0
     // A buffer of what lay here before may reach another part of the piece and not this one.
     if (piece.lenders.length === 0 || reachable(part(piece, start, end)).length === 0) {
       this.#budget.note(1)
       const result = munmap(start, end - start)
       if (result < 0) return result
-      this.#pieces.replace(piece, remains(piece, start, end))
+      this.#replace(piece, remains(piece, start, end))
       this.#closed.cut(start, end)
       return 0
     }
@@ -286,7 +290,7 @@ export class Ranges {
     const flags = ANONYMOUS | MAP_NORESERVE | MAP_FIXED
     const result = mmap(start, end - start, READ_WRITE, flags, -1, 0)
     if (result < 0) return result
-    this.#pieces.replace(piece, split(piece, start, end, 'tombstone'))
+    this.#replace(piece, split(piece, start, end, 'tombstone'))
     this.#closed.cut(start, end)
     return 0
   }
@@ -294,13 +298,20 @@ export class Ranges {
   /** A buffer was collected: tombstones that only it could reach are given back. */
   #forget(gone: LentBuffer): void {
     for (const piece of this.#pieces.overlapping(gone.start, gone.end)) {
-      if (!piece.lenders.includes(gone)) continue
-      const left = without(piece, gone)
-      const isOver = left.kind === 'tombstone' && left.lenders.length === 0
-      this.#pieces.replace(piece, isOver ? [] : [left])
-      if (!isOver) continue
+      if (piece.lenders.includes(gone)) this.#replace(piece, [without(piece, gone)])
+    }
+  }
+
+  /** Puts what is left of a piece in its place, without tombstones that no buffer reaches. */
+  #replace(piece: Piece, left: readonly Piece[]): void {
+    const isOver = ({ kind, lenders }: Piece) => kind === 'tombstone' && lenders.length === 0
+    this.#pieces.replace(
+      piece,
+      left.filter(rest => !isOver(rest)),
+    )
+    for (const { start, end } of left.filter(isOver)) {
       this.#budget.note(1)
-      munmap(piece.start, piece.end - piece.start)
+      munmap(start, end - start)
     }
   }
 }

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Slots } from '../../src/host/slots.ts'
+import { fc } from '../setup/properties.ts'
 
 describe('the slots of a chunk', () => {
   test('are handed out as the longest run that starts at the lowest freed one', () => {

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
   GNTMAP_HOST_MAP,
@@ -12,6 +11,7 @@ import { Hypervisor } from '../../src/hypervisor/hypervisor.ts'
 import type { HypervisorLimits } from '../../src/hypervisor/limits.ts'
 import type { PageStore } from '../../src/hypervisor/page-store.ts'
 import type { XenDomain } from '../../src/hypervisor/xen-domain.ts'
+import { fc } from '../setup/properties.ts'
 
 const LIMITS: HypervisorLimits = { maxGrantFrames: 2, maxMaptrackFrames: 1, maxEventChannels: 8 }
 const PER_KIND = 128

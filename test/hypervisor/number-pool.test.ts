@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { NumberPool } from '../../src/hypervisor/number-pool.ts'
+import { fc } from '../setup/properties.ts'
 
 test('the lowest free number is taken (224, 229)', () => {
   fc.assert(

@@ -1,9 +1,9 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { PAGE_SIZE } from '../../src/abi/page.ts'
 import type { FrameRun } from '../../src/hypervisor/page-store.ts'
 import { AddressSpace } from '../../src/kernel/address-space.ts'
 import { type PageBacking, Vma } from '../../src/kernel/vma.ts'
+import { fc } from '../setup/properties.ts'
 
 const PAGES = 48
 const BASE = 0x10_0000

@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { decodePorts, encodePorts } from '../../src/abi/evtchn.ts'
 import { LocalEventQueue } from '../../src/kernel/local-event-queue.ts'
 import { PROFILES } from '../../src/kernel/profiles.ts'
+import { fc } from '../setup/properties.ts'
 
 const AGAIN = -11
 const TOO_BIG = -27

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { IndexSpace } from '../../src/kernel/index-space.ts'
+import { fc } from '../setup/properties.ts'
 
 interface Taken {
   start: number

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { OrderedSpans } from '../../src/kernel/ordered-spans.ts'
+import { fc } from '../setup/properties.ts'
 
 test('it answers as a sorted array does', () => {
   const start = fc.integer({ min: 0, max: 3000 })

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type Interval, IntervalList } from '../../src/memory/intervals.ts'
+import { fc } from '../setup/properties.ts'
 
 const WORLD = 3000
 

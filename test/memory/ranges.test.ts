@@ -210,6 +210,10 @@ test('a placement that the file refuses leaves no hole under a view', () => {
   expect(memory.mapAll(bad, { ...SHARED, at: start })).toBe(-ERRNO.EBADF)
   expect([bytes[0], bytes[PAGE]]).toEqual([0, 0])
   expect(() => memory.view(start, 1)).toThrow(RangeError)
+  // Nor under one of what had been unmapped before.
+  bytes.fill(5)
+  expect(memory.mapAll(bad, { ...SHARED, at: start })).toBe(-ERRNO.EBADF)
+  expect([bytes[0], bytes[PAGE]]).toEqual([0, 0])
 })
 
 test('parts of several files are one range, all of them or none', () => {
