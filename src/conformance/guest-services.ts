@@ -1,23 +1,19 @@
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { createInterface, type Interface } from 'node:readline'
 import { setTimeout } from 'node:timers/promises'
-import { promisify } from 'node:util'
 
-/** Ports of a guest, beside that of the test bed's agent. */
+/** Where a guest's agent listens, which is a shell for whoever says so first. */
+const AGENT_PORT = 7
 const PUPPET_PORT = 8
-const SHELL_PORT = 9
 
 const TRIES = 500
 const TRY_EVERY_MS = 20
 
-const execute = promisify(execFile)
-
 /**
- * What a guest of the test bed does for the suite: behind one port it starts a puppet for each
- * connection, behind another a shell, which ends them. A command by `domu` makes some twenty
- * processes, half a second of an emulated machine; a connection makes one.
+ * What a guest of the test bed does for the suite: behind a port it starts a puppet for each
+ * connection, and a shell of its agent ends them. A command by `domu` makes some twenty processes,
+ * half a second of an emulated machine; a connection makes one or two.
  */
 export class GuestServices {
   readonly #domid: number
@@ -27,11 +23,10 @@ export class GuestServices {
 
   /** @param program - Where the guest has the puppet in C. */
   static async start(program: string, domid: number): Promise<GuestServices> {
-    const serve = (port: number, what: string): string =>
-      `setsid nc -ll -p ${port} -e ${what} </dev/null >/dev/null 2>&1 &`
-    const services = `${serve(PUPPET_PORT, program)} ${serve(SHELL_PORT, 'sh')}`
-    await execute('domu', [String(domid), `export INTERDOM_DOMID=${domid}; ${services}`])
-    return new GuestServices(domid, await connectTo(domid, SHELL_PORT))
+    const shell = await connectTo(domid, AGENT_PORT)
+    const serve = `setsid nc -ll -p ${PUPPET_PORT} -e ${program} </dev/null >/dev/null 2>&1 &`
+    shell.write(`shell\nexport INTERDOM_DOMID=${domid}; ${serve}\n`)
+    return new GuestServices(domid, shell)
   }
 
   private constructor(domid: number, shell: Socket) {

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { GuestPuppet } from './guest-puppet.ts'
 import { GuestServices } from './guest-services.ts'
@@ -8,6 +9,9 @@ import type { RigDomain } from './rig.ts'
 
 /** Where the test bed's dom0 has a folder for each guest that it made. */
 const GUESTS = '/run/testbed'
+
+/** For the payload, which a guest may get while dom0 is at work already. */
+const POLL_MS = 50
 
 const execute = promisify(execFile)
 
@@ -66,7 +70,7 @@ class XenGuest implements RigDomain {
 
   constructor(program: string, domid: number) {
     this.domid = domid
-    this.#services = GuestServices.start(program, domid)
+    this.#services = payloadIn(domid).then(() => GuestServices.start(program, domid))
     // Whoever needs them hears of their failure; until then it must not end the run.
     this.#services.catch(() => {})
   }
@@ -92,6 +96,11 @@ class XenGuest implements RigDomain {
     const services = await this.#services.catch(() => undefined)
     services?.close()
   }
+}
+
+/** Resolves once the program is there that is to be started; `domu` waits for the same. */
+async function payloadIn(domid: number): Promise<void> {
+  while (existsSync(`${GUESTS}/domu${domid}/unpacking`)) await setTimeout(POLL_MS)
 }
 
 async function newGuest(): Promise<number> {

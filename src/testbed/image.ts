@@ -3,7 +3,7 @@ import { createReadStream, readdirSync, readFileSync } from 'node:fs'
 import { readdir, readFile, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TestbedError } from './failure.ts'
-import { scriptsFolder } from './places.ts'
+import { loader, scriptsFolder } from './places.ts'
 
 /** What an image is made from, as far as it can be told without asking apt. */
 export interface Recipe {
@@ -15,6 +15,8 @@ export interface Recipe {
   scripts: string
   /** Hash of the node binary. */
   node: string
+  /** Hash of the loader of this machine's C library: the domains have that library. */
+  loader: string
 }
 
 /** What lies beside an image. */
@@ -34,13 +36,20 @@ export interface Image {
 const manifestFile = 'manifest.json'
 
 export async function recipeFor(kernel: string, node: string): Promise<Recipe> {
-  return { format: 1, kernel, scripts: scriptsHash(), node: await fileHash(node) }
+  return {
+    format: 1,
+    kernel,
+    scripts: scriptsHash(),
+    node: await fileHash('node binary', node),
+    // The build says what is wrong with a machine that has none.
+    loader: await fileHash('C library', `/${loader}`).catch(() => ''),
+  }
 }
 
 /** The image's name: it differs whenever anything that goes in differs. */
 export function imageName(recipe: Recipe, packages: readonly string[]): string {
-  const { format, kernel, scripts, node } = recipe
-  const inputs = JSON.stringify([format, kernel, scripts, node, packages])
+  const { format, kernel, scripts, node, loader } = recipe
+  const inputs = JSON.stringify([format, kernel, scripts, node, loader, packages])
   return `${kernel}-${createHash('sha256').update(inputs).digest('hex').slice(0, 16)}`
 }
 
@@ -76,7 +85,8 @@ function matches({ recipe }: Manifest, wanted: Recipe): boolean {
     recipe.format === wanted.format &&
     recipe.kernel === wanted.kernel &&
     recipe.scripts === wanted.scripts &&
-    recipe.node === wanted.node
+    recipe.node === wanted.node &&
+    recipe.loader === wanted.loader
   )
 }
 
@@ -89,12 +99,12 @@ function scriptsHash(): string {
   return hash.digest('hex')
 }
 
-async function fileHash(path: string): Promise<string> {
+async function fileHash(what: string, path: string): Promise<string> {
   const hash = createHash('sha256')
   try {
     for await (const chunk of createReadStream(await realpath(path))) hash.update(chunk as Buffer)
   } catch (cause) {
-    const message = `the node binary for the domains cannot be read: ${path}`
+    const message = `the ${what} for the domains cannot be read: ${path}`
     throw new TestbedError('ERR_TESTBED_IMAGE', message, { cause })
   }
   return hash.digest('hex')

@@ -4,7 +4,7 @@ import type { Entry } from './archive.ts'
 import { TestbedError } from './failure.ts'
 import { collectModules, moduleSets } from './modules.ts'
 import { xenVersion } from './package-names.ts'
-import { scriptsFolder } from './places.ts'
+import { loader, scriptsFolder } from './places.ts'
 import { execute } from './process.ts'
 
 /** Where the parts of the file system come from. */
@@ -18,7 +18,6 @@ export interface RootSources {
 }
 
 const libraries = 'lib/x86_64-linux-gnu'
-const loader = 'lib64/ld-linux-x86-64.so.2'
 const xenTools = [
   'xl',
   'xenstored',
@@ -152,6 +151,7 @@ function scripts(): Entry[] {
     guests: 'testbed/guests',
     guest: 'testbed/guest',
     agent: 'testbed/agent',
+    'zero-memory': 'testbed/zero-memory',
     domu: 'bin/domu',
     'new-guest': 'bin/new-guest',
     vif: 'etc/xen/scripts/vif-testbed',

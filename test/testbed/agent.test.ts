@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -12,7 +12,10 @@ let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'interdom-agent-'))
   const script = readFileSync(join(scriptsFolder, 'agent'), 'utf8')
-  writeFileSync(join(folder, 'agent'), script.replace('/run/testbed', folder))
+  writeFileSync(
+    join(folder, 'agent'),
+    script.replaceAll('/run/testbed', folder).replaceAll('/payload', `${folder}/payload`),
+  )
   mkdirSync(join(folder, 'bin'))
   for (const tool of ['cat', 'dd']) {
     const words = ['#!/bin/sh', `echo ${tool} >>'${folder}/started'`, `exec /bin/${tool} "$@"`]
@@ -21,11 +24,12 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true }))
 
-/** One of the three connections of a domu. */
-function connection(line: string, input = '') {
+/** One connection of dom0. */
+function connection(line: string, input: string | Uint8Array = '') {
   const env = { ...process.env, PATH: `${folder}/bin${delimiter}${process.env['PATH']}` }
   const child = spawn('sh', [join(folder, 'agent')], { env })
-  child.stdin.on('error', () => undefined).end(`${line}\n${input}`)
+  child.stdin.on('error', () => undefined).write(`${line}\n`)
+  child.stdin.end(input)
   return { output: text(child.stdout), errors: text(child.stderr), ended: once(child, 'close') }
 }
 
@@ -61,4 +65,22 @@ test('no child that may end is there before the connection for errors', async ()
   expect(await Promise.all(others.map(({ output }) => output))).toEqual(['', '0\n'])
   expect(await command.errors).toBe('')
   await command.ended
+})
+
+test('a connection can be a shell of its own', async () => {
+  const shell = connection('shell', 'echo one\nexit 5\n')
+  expect(await shell.output).toBe('one\n')
+  expect(await shell.ended).toEqual([5, null])
+})
+
+test('an archive is unpacked, and its sender is told', async () => {
+  const archive = execFileSync('tar', ['-cz', '-C', folder, 'agent'])
+  const payload = connection('payload', archive)
+  expect(await payload.output).toBe('unpacked\n')
+  expect(readdirSync(join(folder, 'payload'))).toEqual(['agent'])
+})
+
+test('of an archive that is not whole nobody is told that it is there', async () => {
+  const payload = connection('payload', 'no archive')
+  expect(await payload.output).toBe('')
 })

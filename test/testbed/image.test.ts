@@ -4,7 +4,13 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { findImage, imageName, manifestPath, type Recipe } from '../../src/testbed/image.ts'
 
-const recipe: Recipe = { format: 1, kernel: 'linux-image-6.12', scripts: 'aa', node: 'bb' }
+const recipe: Recipe = {
+  format: 1,
+  kernel: 'linux-image-6.12',
+  scripts: 'aa',
+  node: 'bb',
+  loader: 'cc',
+}
 
 describe("an image's name", () => {
   test('begins with the kernel', () => {
@@ -19,6 +25,7 @@ describe("an image's name", () => {
     ['the kernel', { ...recipe, kernel: 'linux-image-6.1' }, ['x_1.deb']],
     ['the scripts', { ...recipe, scripts: 'ab' }, ['x_1.deb']],
     ['the node binary', { ...recipe, node: 'ab' }, ['x_1.deb']],
+    ['the C library', { ...recipe, loader: 'ab' }, ['x_1.deb']],
     ['a package', recipe, ['x_2.deb']],
   ])('changes with %s', (_, changed, packages) => {
     expect(imageName(changed, packages)).not.toBe(imageName(recipe, ['x_1.deb']))
