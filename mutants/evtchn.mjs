@@ -9,7 +9,7 @@ export const evtchn = [
     name: 'evtchn-no-first-event',
     bug: 'the side that binds has no first event',
     file,
-    edits: [['this.#queue.raise(port)', '']],
+    edits: [['this.domain.ports.end(port)?.raise()', '']],
   },
   {
     name: 'evtchn-restrict-to-0',
@@ -94,8 +94,8 @@ export const evtchn = [
     file,
     edits: [
       [
-        'if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
-        'if (!this.#has(port)) return this.refuse(ERRNO.EINVAL, { port })\n    this.domain',
+        'if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain.ports.send',
+        'if (!this.#has(port)) return this.refuse(ERRNO.EINVAL, { port })\n    this.domain.ports.send',
       ],
     ],
   },
@@ -105,8 +105,8 @@ export const evtchn = [
     file,
     edits: [
       [
-        'if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
-        'if (!this.domain.ports.has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain',
+        'if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain.ports.send',
+        'if (!this.domain.ports.has(port)) return this.refuse(ERRNO.ENOTCONN, { port })\n    this.domain.ports.send',
       ],
     ],
   },
@@ -120,7 +120,7 @@ export const evtchn = [
     name: 'evtchn-close-keeps',
     bug: 'close leaves its ports bound',
     file,
-    edits: [['for (const port of this.domain.ports.readBy(this.#queue)) this.#letGo(port)', '']],
+    edits: [['for (const port of ports.readBy(this.#queue)) ports.unbind(port)', '']],
   },
   {
     name: 'evtchn-overflow-writable',

@@ -44,19 +44,19 @@ export const host = [
     name: 'host-closed-peer-still-hears',
     bug: 'a port whose peer is gone still has its connection number',
     file: links,
-    edits: [['entry.inbox.setConnection(entry.slot, 0)', '']],
+    edits: [['this.inbox.setConnection(this.slot, 0)', '']],
   },
   {
     name: 'host-no-event-for-the-dead',
     bug: 'the host does not send for the dead',
     file: links,
-    edits: [['if (entry.isTold) entry.inbox.post(encodeU32(port))', '']],
+    edits: [['if (this.isTold) this.inbox.post(encodeU32(this.port))', '']],
   },
   {
     name: 'host-first-event-untold',
     bug: 'the answer to BIND_INTERDOMAIN does not tell of the first event',
     file: links,
-    edits: [['else entry.isRaised = true', '']],
+    edits: [['else this.isRaised = true', '']],
     runs: ['host --only 187'],
   },
   {

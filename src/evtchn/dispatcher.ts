@@ -1,6 +1,7 @@
 import { setImmediate as turnOfTheLoop } from 'node:timers/promises'
 import { errnoName } from '../abi/errno.ts'
 import { EVTCHN_IO_MAX, EVTCHN_RESET, encodePorts, PORT_SIZE } from '../abi/evtchn.ts'
+import { DenseMap } from '../base/dense-map.ts'
 import { ClosedError, XenError } from '../base/errors.ts'
 import { callDevice } from '../device-call.ts'
 import type { Device } from '../platform.ts'
@@ -24,7 +25,7 @@ const PORTS_A_CALL: number = EVTCHN_IO_MAX / PORT_SIZE
  */
 export class Dispatcher {
   readonly #device: Device
-  readonly #ports = new Map<number, PortState>()
+  readonly #ports = new DenseMap<PortState>()
   readonly #read = new Uint32Array(PORTS_A_CALL)
   readonly #readBytes = new Uint8Array(this.#read.buffer)
   /** Ports that somebody awaits, and those of them that keep the process alive. */

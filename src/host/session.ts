@@ -24,7 +24,7 @@ import { withCommand } from './knob.ts'
 import { LateCalls } from './late-calls.ts'
 import type { LimitPages } from './limit-pages.ts'
 import { COPY_SLICE, QUEUED_PAGES_MAX, WRITES_SLICE } from './limits.ts'
-import type { Links, PortEntry } from './links.ts'
+import { PortEntry } from './links.ts'
 import { ShownPages } from './shown-pages.ts'
 import { decodeRanges, encodeWrites, Snapshot, writesEncoder } from './snapshot.ts'
 import {
@@ -40,7 +40,6 @@ import {
 export interface SessionContext {
   readonly machine: Machine
   readonly chunks: ChunkStore
-  readonly links: Links
   /** What clients read of a domain's limits by themselves. */
   readonly limitPages: LimitPages
 }
@@ -168,7 +167,12 @@ export class Session {
     }
     entry.isTold = true
     answer.u32(entry.isRaised ? BOUND.raised : BOUND.idle)
-    return { result, ...this.#describeInbox(answer, entry, 'read') }
+    describe(answer, entry)
+    // Its receiver gets the descriptors of an inbox once.
+    const { inbox } = entry
+    if (inbox.isDelivered) return { result }
+    inbox.isDelivered = true
+    return { result, ...inbox.descriptors('read') }
   }
 
   /** A GRANT_COPY that fits a slice is answered at once. */
@@ -301,31 +305,18 @@ export class Session {
     const port = body.u32()
     body.end()
     const entry = this.#ownPort(fd, port)
-    const peer = entry?.peer && this.#context.links.find(entry.peer.domid, entry.peer.port)
-    if (!entry || !peer) return { result: -ERRNO.ENOTCONN }
+    const { machine } = this.#context
+    const peer = entry?.peer && machine.domain(entry.peer.domid)?.ports.end(entry.peer.port)
+    if (!entry || !(peer instanceof PortEntry)) return { result: -ERRNO.ENOTCONN }
     answer.u32(entry.serial)
-    return { result: 0, ...this.#describeInbox(answer, peer, 'write') }
+    describe(answer, peer)
+    return { result: 0, ...peer.inbox.descriptors('write') }
   }
 
   /** A port of this process, bound through its own descriptor `fd`. */
   #ownPort(fd: number, port: number): PortEntry | undefined {
-    const entry = this.#context.links.find(this.domain.domid, port)
-    return entry && this.process.file(fd) === entry.file ? entry : undefined
-  }
-
-  /** Where a port is: inbox, slot, port; and its descriptors, which a receiver gets once. */
-  #describeInbox(
-    answer: BodyWriter,
-    entry: PortEntry,
-    end: 'read' | 'write',
-  ): Omit<Answer, 'result'> {
-    const { inbox } = entry
-    answer.u32(inbox.id).u32(entry.slot).u32(entry.port)
-    if (end === 'read') {
-      if (inbox.isDelivered) return {}
-      inbox.isDelivered = true
-    }
-    return inbox.descriptors(end)
+    const entry = this.domain.ports.end(port)
+    return entry instanceof PortEntry && this.process.file(fd) === entry.file ? entry : undefined
   }
 
   #explain(body: BodyReader, answer: BodyWriter): Answer {
@@ -335,4 +326,9 @@ export class Session {
     answer.text(JSON.stringify(facts ?? null))
     return { result: 0 }
   }
+}
+
+/** Where a port is: inbox, slot, port. */
+function describe(answer: BodyWriter, { inbox, slot, port }: PortEntry): void {
+  answer.u32(inbox.id).u32(slot).u32(port)
 }

@@ -86,15 +86,15 @@ export class Domain implements GuestPorts {
   }
 
   raised(port: number): void {
-    if (!this.isDying) this.ports.queue(port)?.raise(port)
+    if (!this.isDying) this.ports.end(port)?.raise()
   }
 
   connected(port: number, peerDomid: number, peerPort: number): void {
-    this.ports.queue(port)?.connected(port, peerDomid, peerPort)
+    this.ports.end(port)?.connected(peerDomid, peerPort)
   }
 
   disconnected(port: number): void {
-    if (!this.isDying) this.ports.queue(port)?.disconnected(port)
+    if (!this.isDying) this.ports.end(port)?.disconnected()
   }
 
   fileOpened(file: OpenFile): void {

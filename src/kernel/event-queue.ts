@@ -16,14 +16,19 @@ export type PortPeer =
  * and this tells it through shared memory and a pipe.
  */
 export interface EventQueue {
-  /** The descriptor bound `port`: enabled, idle. Facts when there is no room for it. */
-  bound(port: number, peer: PortPeer): ErrorFacts | undefined
+  /** The descriptor bound `port`: its end, enabled and idle. Facts when there is no room for it. */
+  bound(port: number, peer: PortPeer): PortEnd | ErrorFacts
+}
+
+/** A port that a descriptor has bound, as whatever concerns it reaches its reader. */
+export interface PortEnd {
+  readonly queue: EventQueue
   /** The peer of an unbound port bound to it. */
-  connected(port: number, peerDomid: number, peerPort: number): void
+  connected(peerDomid: number, peerPort: number): void
   /** The peer closed its end: the port is unbound again, reserved for the same domain. */
-  disconnected(port: number): void
-  /** The descriptor let `port` go. */
-  unbound(port: number): void
+  disconnected(): void
+  /** The descriptor let it go. */
+  unbound(): void
   /** Xen set the port pending: tell the owner unless it is masked. */
-  raise(port: number): void
+  raise(): void
 }

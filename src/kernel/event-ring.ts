@@ -1,5 +1,6 @@
 import { ERRNO } from '../abi/errno.ts'
 import { EVTCHN_IO_MAX, PORT_SIZE } from '../abi/evtchn.ts'
+import { DenseMap } from '../base/dense-map.ts'
 import type { KernelRules } from './profiles.ts'
 
 /** Entries at the first bind; doubled whenever more ports are bound than there are entries. */
@@ -61,7 +62,7 @@ export class LocalPortBits implements PortBits {
  * cases 187 to 194, 215 to 218, 256 to 265.
  */
 export class EventRing<Bits extends PortBits = PortBits> {
-  readonly #ports = new Map<number, Bits>()
+  readonly #ports = new DenseMap<Bits>()
   readonly #grows: boolean
   #ring: Uint32Array
   #prod = 0
@@ -80,7 +81,7 @@ export class EventRing<Bits extends PortBits = PortBits> {
     return this.#ports.size
   }
 
-  ports(): IterableIterator<number> {
+  ports(): Generator<number> {
     return this.#ports.keys()
   }
 

@@ -89,7 +89,8 @@ export class EvtchnFile extends OpenFile {
   }
 
   override release(): void {
-    for (const port of this.domain.ports.readBy(this.#queue)) this.#letGo(port)
+    const { ports } = this.domain
+    for (const port of ports.readBy(this.#queue)) ports.unbind(port)
   }
 
   /** The queue, when it lives in this process. */
@@ -132,7 +133,7 @@ export class EvtchnFile extends OpenFile {
     if (taken < 0) return taken
     hypervisor.domain(domid)?.guest.connected(remotePort, this.domid, port)
     // Xen marks the binding side pending: its first event comes without a NOTIFY (case 187).
-    this.#queue.raise(port)
+    this.domain.ports.end(port)?.raise()
     return port
   }
 
@@ -151,7 +152,7 @@ export class EvtchnFile extends OpenFile {
     if (port === undefined) return -ERRNO.EFAULT
     if (port >= this.domain.ports.bound) return -ERRNO.EINVAL
     if (!this.#has(port)) return this.refuse(ERRNO.ENOTCONN, { port })
-    this.#letGo(port)
+    this.domain.ports.unbind(port)
     return 0
   }
 
@@ -189,24 +190,19 @@ export class EvtchnFile extends OpenFile {
 
   /** The port, or -ENOMEM: then it is closed again, as by a kernel without a free interrupt. */
   #takeIn(port: number, peer: PortPeer): Result {
-    const refusal = this.#queue.bound(port, peer)
-    if (refusal) {
+    const end = this.#queue.bound(port, peer)
+    if (!('queue' in end)) {
       const { hypervisor, xen } = this.domain
       if (peer.kind !== 'static') closeChannel(hypervisor, xen, port)
-      return this.refuse(ERRNO.ENOMEM, refusal)
+      return this.refuse(ERRNO.ENOMEM, end)
     }
-    this.domain.ports.bind(port, this.#queue, peer.kind === 'static')
+    this.domain.ports.bind(port, end, peer.kind === 'static')
     return port
   }
 
   /** Whether this descriptor has bound the port. */
   #has(port: number): boolean {
-    return this.domain.ports.queue(port) === this.#queue
-  }
-
-  #letGo(port: number): void {
-    this.#queue.unbound(port)
-    this.domain.ports.unbind(port)
+    return this.domain.ports.end(port)?.queue === this.#queue
   }
 
   #refuseRestricted(): Result {

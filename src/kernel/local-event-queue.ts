@@ -1,4 +1,4 @@
-import type { EventQueue, PortPeer } from './event-queue.ts'
+import type { EventQueue, PortEnd, PortPeer } from './event-queue.ts'
 import { EventRing, LocalPortBits } from './event-ring.ts'
 import type { KernelRules } from './profiles.ts'
 
@@ -19,13 +19,10 @@ export class LocalEventQueue implements EventQueue {
     return () => this.#listeners.delete(listener)
   }
 
-  bound(port: number, _peer: PortPeer): undefined {
+  bound(port: number, _peer: PortPeer): PortEnd {
     this.ring.bind(port, new LocalPortBits())
+    return new LocalPortEnd(this, port)
   }
-
-  connected(_port: number, _peerDomid: number, _peerPort: number): void {}
-
-  disconnected(_port: number): void {}
 
   unbound(port: number): void {
     this.ring.unbind(port)
@@ -33,5 +30,27 @@ export class LocalEventQueue implements EventQueue {
 
   raise(port: number): void {
     if (this.ring.get(port)?.send()) this.ring.arrived(port)
+  }
+}
+
+class LocalPortEnd implements PortEnd {
+  readonly queue: LocalEventQueue
+  readonly #port: number
+
+  constructor(queue: LocalEventQueue, port: number) {
+    this.queue = queue
+    this.#port = port
+  }
+
+  connected(): void {}
+
+  disconnected(): void {}
+
+  unbound(): void {
+    this.queue.unbound(this.#port)
+  }
+
+  raise(): void {
+    this.queue.raise(this.#port)
   }
 }

@@ -1,15 +1,16 @@
 import { FIFO_PORTS_PER_PAGE } from '../abi/event-channel.ts'
+import { DenseMap } from '../base/dense-map.ts'
 import { closeChannel, sendEvent } from '../hypervisor/channel-calls.ts'
 import type { Hypervisor } from '../hypervisor/hypervisor.ts'
 import type { XenDomain } from '../hypervisor/xen-domain.ts'
-import type { EventQueue } from './event-queue.ts'
+import type { EventQueue, PortEnd } from './event-queue.ts'
 
 /** evtchn_get refuses beyond this many references to one port. */
 const REFERENCES_MAX = 32767
 
 interface Binding {
-  /** Who reads the port; undefined once the descriptor let it go while a notification holds it. */
-  queue: EventQueue | undefined
+  /** Undefined once the descriptor let the port go while a notification holds it. */
+  end: PortEnd | undefined
   /** 0 for a port of the kernel's own: not counted, and never handed to a notification. */
   references: number
   /** Made by somebody else: never closed by this kernel (BIND_STATIC). */
@@ -24,7 +25,7 @@ interface Binding {
 export class PortBindings {
   readonly #xen: Hypervisor
   readonly #domain: XenDomain
-  readonly #bindings = new Map<number, Binding>()
+  readonly #bindings = new DenseMap<Binding>()
   #highest = 0
 
   constructor(xen: Hypervisor, domain: XenDomain) {
@@ -41,23 +42,24 @@ export class PortBindings {
   }
 
   has(port: number): boolean {
-    return this.#bindings.has(port)
+    return this.#bindings.get(port) !== undefined
   }
 
   /** A port that the kernel bound for itself at boot. */
   bindForKernel(port: number): void {
-    this.#add(port, { queue: undefined, references: 0, isStatic: false })
+    this.#add(port, { end: undefined, references: 0, isStatic: false })
   }
 
-  bind(port: number, queue: EventQueue, isStatic: boolean): void {
-    this.#add(port, { queue, references: 1, isStatic })
+  bind(port: number, end: PortEnd, isStatic: boolean): void {
+    this.#add(port, { end, references: 1, isStatic })
   }
 
   /** The descriptor lets the port go: nobody reads it any more. */
   unbind(port: number): void {
     const binding = this.#bindings.get(port)
     if (!binding) return
-    binding.queue = undefined
+    binding.end?.unbound()
+    binding.end = undefined
     this.put(port)
   }
 
@@ -81,7 +83,7 @@ export class PortBindings {
 
   /** The domain is destroyed: whoever reads its ports lets them go, and Xen closes them itself. */
   abandon(): void {
-    for (const [port, { queue }] of this.#bindings) queue?.unbound(port)
+    for (const { end } of this.#bindings.values()) end?.unbound()
     this.#bindings.clear()
   }
 
@@ -90,22 +92,23 @@ export class PortBindings {
     sendEvent(this.#xen, this.#domain, port)
   }
 
-  /** Who reads `port`. */
-  queue(port: number): EventQueue | undefined {
-    return this.#bindings.get(port)?.queue
+  /** The end of a port that some descriptor reads. */
+  end(port: number): PortEnd | undefined {
+    return this.#bindings.get(port)?.end
   }
 
   /** The ports that a queue reads, in ascending order. */
   readBy(queue: EventQueue): number[] {
     const ports: number[] = []
-    for (const [port, binding] of this.#bindings) if (binding.queue === queue) ports.push(port)
-    return ports.sort((a, b) => a - b)
+    for (const [port, { end }] of this.#bindings.entries())
+      if (end?.queue === queue) ports.push(port)
+    return ports
   }
 
   /** Ports that some descriptor or notification holds. */
   *held(): Generator<{ port: number; isRead: boolean }> {
-    for (const [port, binding] of this.#bindings) {
-      if (binding.references > 0) yield { port, isRead: binding.queue !== undefined }
+    for (const [port, { references, end }] of this.#bindings.entries()) {
+      if (references > 0) yield { port, isRead: end !== undefined }
     }
   }
 

@@ -1,7 +1,7 @@
 import type { ErrorFacts } from '../../src/base/errors.ts'
 import { framesOf } from '../../src/hypervisor/frame-runs.ts'
 import type { Frame, FrameRun, PagePlacement, PageStore } from '../../src/hypervisor/page-store.ts'
-import type { PortPeer } from '../../src/kernel/event-queue.ts'
+import type { PortEnd, PortPeer } from '../../src/kernel/event-queue.ts'
 import type { EvtchnFile } from '../../src/kernel/evtchn.ts'
 import { LocalEventQueue } from '../../src/kernel/local-event-queue.ts'
 import { byteOf } from './ledger.ts'
@@ -68,9 +68,9 @@ export class RecordingQueue extends LocalEventQueue {
     this.#recorder = recorder
   }
 
-  override bound(port: number, peer: PortPeer): undefined {
+  override bound(port: number, peer: PortPeer): PortEnd {
     this.#ports.add(port)
-    super.bound(port, peer)
+    return super.bound(port, peer)
   }
 
   override unbound(port: number): void {
