@@ -1,53 +1,64 @@
+/** Keys below are in the array, which takes 32 KB at most, and is soon walked. */
+const NEAR = 4096
+
 /**
- * A map whose keys are small numbers, the lowest free ones first: ports. An array, since a table of
- * hashes is spread over memory, and half of what it costs to look into one of some thousand entries
- * are the pages that nobody has touched for a while.
- *
- * It never shrinks: a key takes the room of all that are below it. The caller bounds keys.
+ * A map whose keys are mostly the lowest whole numbers that are free: ports. They are in an array,
+ * since a table of hashes is spread over memory, and half of what it costs to look into one of some
+ * thousand entries are the pages that nobody has touched for a while. The others are in a table:
+ * whoever chooses far keys takes no more room than by near ones.
  */
 export class DenseMap<T> {
-  readonly #items: (T | undefined)[] = []
-  #size = 0
+  readonly #near: (T | undefined)[] = []
+  readonly #far = new Map<number, T>()
+  #nearCount = 0
 
   get size(): number {
-    return this.#size
+    return this.#nearCount + this.#far.size
   }
 
   get(key: number): T | undefined {
-    return key < this.#items.length ? this.#items[key] : undefined
+    return key < this.#near.length ? this.#near[key] : this.#far.get(key)
   }
 
   set(key: number, item: T): void {
-    const items = this.#items
-    // An array with holes would become a table when they are many.
-    while (items.length < key) items.push(undefined)
-    if (items[key] === undefined) this.#size++
-    items[key] = item
+    if (key >= NEAR) {
+      this.#far.set(key, item)
+      return
+    }
+    const near = this.#near
+    while (near.length < key) near.push(undefined)
+    if (near[key] === undefined) this.#nearCount++
+    near[key] = item
   }
 
   delete(key: number): void {
-    if (this.get(key) === undefined) return
-    this.#items[key] = undefined
-    this.#size--
+    if (this.#far.delete(key) || this.get(key) === undefined) return
+    this.#near[key] = undefined
+    this.#nearCount--
   }
 
   clear(): void {
-    this.#items.length = 0
-    this.#size = 0
+    this.#near.length = 0
+    this.#far.clear()
+    this.#nearCount = 0
   }
 
   /** In ascending order; what is added or deleted meanwhile is seen or not. */
-  *entries(): Generator<[key: number, item: T]> {
-    for (const [key, item] of this.#items.entries()) if (item !== undefined) yield [key, item]
-  }
-
-  /** In ascending order. */
   *keys(): Generator<number> {
-    for (const [key] of this.entries()) yield key
+    for (let key = 0; key < this.#near.length; key++) if (this.#near[key] !== undefined) yield key
+    if (this.#far.size > 0) yield* [...this.#far.keys()].sort((a, b) => a - b)
   }
 
   /** In the order of their keys. */
   *values(): Generator<T> {
     for (const [, item] of this.entries()) yield item
+  }
+
+  /** In the order of their keys. */
+  *entries(): Generator<[key: number, item: T]> {
+    for (const key of this.keys()) {
+      const item = this.get(key)
+      if (item !== undefined) yield [key, item]
+    }
   }
 }
