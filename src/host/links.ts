@@ -31,11 +31,7 @@ export class PortEntry extends SharedPortBits implements PortEnd {
   }
 
   connected(domid: number, port: number): void {
-    this.connect({ domid, port })
-  }
-
-  connect(peer: { readonly domid: number; readonly port: number }): void {
-    this.peer = peer
+    this.peer = { domid, port }
     this.serial = this.queue.links.serial()
     this.inbox.setConnection(this.slot, this.serial)
   }
@@ -123,7 +119,7 @@ class LinkQueue implements EventQueue {
     }
     const entry = new PortEntry(this, port, inbox)
     this.links.size++
-    if (peer.kind === 'interdomain') entry.connect(peer)
+    if (peer.kind === 'interdomain') entry.connected(peer.domid, peer.port)
     return entry
   }
 

@@ -40,9 +40,12 @@ export async function recipeFor(kernel: string, node: string): Promise<Recipe> {
     format: 1,
     kernel,
     scripts: scriptsHash(),
-    node: await fileHash('node binary', node),
+    node: await fileHash(node).catch((cause: unknown) => {
+      const message = `the node binary for the domains cannot be read: ${node}`
+      throw new TestbedError('ERR_TESTBED_IMAGE', message, { cause })
+    }),
     // The build says what is wrong with a machine that has none.
-    loader: await fileHash('C library', `/${loader}`).catch(() => ''),
+    loader: await fileHash(`/${loader}`).catch(() => ''),
   }
 }
 
@@ -99,13 +102,8 @@ function scriptsHash(): string {
   return hash.digest('hex')
 }
 
-async function fileHash(what: string, path: string): Promise<string> {
+async function fileHash(path: string): Promise<string> {
   const hash = createHash('sha256')
-  try {
-    for await (const chunk of createReadStream(await realpath(path))) hash.update(chunk as Buffer)
-  } catch (cause) {
-    const message = `the ${what} for the domains cannot be read: ${path}`
-    throw new TestbedError('ERR_TESTBED_IMAGE', message, { cause })
-  }
+  for await (const chunk of createReadStream(await realpath(path))) hash.update(chunk as Buffer)
   return hash.digest('hex')
 }
